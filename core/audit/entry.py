@@ -1,0 +1,174 @@
+"""One line of the log: who did what to which thing, and when, in words from closed lists.
+
+An entry holds names, numbers and digests, never a sentence: whatever could carry a person's words or identity is refused
+here. Its canonical bytes are what the tree hashes, so they are stored as they are and never written anew.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from core.audit.encoding import read_canonical, timestamp
+from core.audit.errors import EvidenceInvalid
+from core.domain.canonical import canonical
+
+ENTRY_FORMAT = 1
+_WORD = re.compile(r"[A-Za-z0-9_.:+/-]{0,200}")
+_FIELDS = {"v", "id", "at", "tenant", "actor", "action", "object", "from", "to", "refs"}
+
+
+class Action(StrEnum):
+    """Everything that leaves a trace."""
+
+    TENANT_CREATED = "tenant.created"
+    KEY_CREATED = "key.created"
+    KEY_REVOKED = "key.revoked"
+    KEY_EXPIRED = "key.expired"
+    ACCESS_DENIED = "access.denied"
+    DATASET_REGISTERED = "dataset.registered"
+    DATASET_ROWS_ERASED = "dataset.rows_erased"
+    RECONSENT_RECORDED = "reconsent.recorded"
+    MODEL_REGISTERED = "model.registered"
+    MODEL_LIVE = "model.live"
+    MODEL_FAILED = "model.failed"
+    BACKBONE_TRAINED = "backbone.trained"
+    NODES_COMMITTED = "nodes.committed"
+    NODES_SWITCHED_OFF = "nodes.switched_off"
+    VERSION_CREATED = "version.created"
+    ALIAS_MOVED = "alias.moved"
+    DELETION_REQUEST_RECEIVED = "deletion_request.received"
+    DELETION_REQUEST_APPROVAL_REQUIRED = "deletion_request.approval_required"
+    DELETION_REQUEST_SCHEDULED = "deletion_request.scheduled"
+    DELETION_REQUEST_APPROVED = "deletion_request.approved"
+    DELETION_REQUEST_DENIED = "deletion_request.denied"
+    DELETION_REQUEST_CANCELLED = "deletion_request.cancelled"
+    DELETION_REQUEST_STARTED = "deletion_request.started"
+    DELETION_REQUEST_INFLUENCE_FREE = "deletion_request.influence_free"
+    DELETION_REQUEST_NEEDS_ATTENTION = "deletion_request.needs_attention"
+    DELETION_REQUEST_RECOVERED = "deletion_request.recovered"
+    DELETION_REQUEST_COMPLETED = "deletion_request.completed"
+    JOB_CREATED = "job.created"
+    JOB_CLAIMED = "job.claimed"
+    JOB_DONE = "job.done"
+    JOB_FAILED = "job.failed"
+    JOB_DEAD = "job.dead"
+    JOB_UNLEARNED = "job.unlearned"
+    JOB_LEASE_LOST = "job.lease_lost"
+    JOB_RETRIED = "job.retried"
+    DATA_KEY_DESTROYED = "data_key.destroyed"
+    NODE_KEY_DESTROYED = "node_key.destroyed"
+    CERTIFICATE_ISSUED = "certificate.issued"
+    LOG_CHECKPOINT = "log.checkpoint"
+    SERVICE_MIGRATED = "service.migrated"
+
+
+class ActorKind(StrEnum):
+    USER = "user"
+    CLIENT = "client"
+    WORKER = "worker"
+    SYSTEM = "system"
+    OPERATOR = "operator"
+
+
+class Ref(StrEnum):
+    """What an entry may point at: identifiers, digests and counts."""
+
+    REQUEST = "request"
+    JOB = "job"
+    MODEL = "model"
+    VERSION = "version"
+    MANIFEST = "manifest"
+    CERTIFICATE = "certificate"
+    CERTIFICATE_SHA256 = "certificate_sha256"
+    ALIAS = "alias"
+    FENCE = "fence"
+    DATASET = "dataset"
+    DIGEST = "digest"
+    RECORDS = "records"
+    OWNERS = "owners"
+    KEY = "key"
+    NODE_COUNT = "node_count"
+    SCOPE = "scope"
+    CHECKPOINT_SIZE = "checkpoint_size"
+
+
+RefValue = str | int | Sequence[str] | None
+
+
+@dataclass(frozen=True)
+class Actor:
+    kind: ActorKind
+    id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    id: str
+    at: datetime
+    tenant: str | None
+    """None for what concerns the whole deployment."""
+    actor: Actor
+    action: Action
+    object: str
+    """Identifier of the thing that changed."""
+    moved_from: str | None = None
+    """State before, where the thing has states."""
+    moved_to: str | None = None
+    refs: Mapping[str, RefValue] = field(default_factory=dict)
+
+
+def entry_bytes(entry: Entry) -> bytes:
+    """Return the bytes that the log hashes and keeps.
+
+    Raises:
+        ValueError: a word is outside its closed list or could be free text, or the time has no zone.
+    """
+    value = {
+        "v": ENTRY_FORMAT,
+        "id": entry.id,
+        "at": timestamp(entry.at),
+        "tenant": entry.tenant,
+        "actor": {"kind": ActorKind(entry.actor.kind), "id": entry.actor.id},
+        "action": Action(entry.action),
+        "object": entry.object,
+        "from": entry.moved_from,
+        "to": entry.moved_to,
+        "refs": {Ref(key): value for key, value in entry.refs.items()},
+    }
+    _refuse_free_text(value)
+    return canonical(value)
+
+
+def read_entry(content: bytes) -> dict[str, Any]:
+    """Return an entry's fields by their names in the log.
+
+    Raises:
+        EvidenceInvalid: these are not the bytes of an entry.
+    """
+    try:
+        value = read_canonical(content)
+    except ValueError:
+        raise EvidenceInvalid("the log entry cannot be read") from None
+    if not isinstance(value, dict) or set(value) != _FIELDS or value["v"] != ENTRY_FORMAT:
+        raise EvidenceInvalid("the log entry has other fields than an entry has")
+    if not isinstance(value["refs"], dict):
+        raise EvidenceInvalid("the log entry's refs are no object")
+    return value
+
+
+def _refuse_free_text(value: Mapping[str, Any]) -> None:
+    outer = {name: inner for name, inner in value.items() if name not in {"actor", "refs"}}
+    for name, inner in [*outer.items(), *value["actor"].items(), *value["refs"].items()]:
+        if not all(map(_is_plain, inner if isinstance(inner, list | tuple) else [inner])):
+            raise ValueError(f"{name} of a log entry is neither a plain word nor a whole number")
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, str):
+        return _WORD.fullmatch(value) is not None
+    return value is None or type(value) is int

@@ -1,0 +1,217 @@
+"""Everything that Lethe can refuse, as a tree: the class says what is wrong, its docstring is the sentence.
+
+    LetheError
+    ├── BadInput          the request cannot be read
+    ├── Unauthenticated   we do not know who asks
+    ├── Forbidden         we know who asks, and they may not
+    ├── NotFound          there is no such thing (or it is another tenant's)
+    ├── Conflict          the thing is in a state that does not allow this
+    ├── Impossible        understood, and cannot be done as asked
+    ├── TooLarge          more bytes than this service takes
+    └── Unavailable       try again later
+
+No status code stands here: `api/problems.py` translates to HTTP and the command line prints the sentence. A message
+never repeats a value that somebody sent: it might be a person's identity. Rows are named by number, fields by pointer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """One thing wrong with an input: where (a JSON pointer, or "row 12, column owners") and what."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class LetheError(Exception):
+    """Something went wrong."""
+
+    def __init__(self, detail: str | None = None, *, flaws: Sequence[Flaw] = ()) -> None:
+        self.title = (type(self).__doc__ or "Something went wrong.").strip().splitlines()[0].rstrip(".")
+        self.detail = detail or self.title
+        self.flaws = tuple(flaws)
+        super().__init__(self.detail)
+
+    @property
+    def code(self) -> str:
+        """The stable word for this error: the class's name in snake case."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+
+
+class BadInput(LetheError):
+    """The request could not be read."""
+
+
+class RowsRefused(BadInput):
+    """Rows of the data set break its schema."""
+
+
+class UnsafeFile(BadInput):
+    """The file holds pickled objects, and Lethe never unpickles what a user sends."""
+
+
+class UnreadableFile(BadInput):
+    """The file is not what its name or schema promises."""
+
+
+class IdempotencyKeyRequired(BadInput):
+    """This request needs an Idempotency-Key header, so that a retry cannot run it twice."""
+
+
+class CursorUnusable(BadInput):
+    """The cursor does not belong to this list with these filters."""
+
+
+class Unauthenticated(LetheError):
+    """A valid API key is required."""
+
+
+class Forbidden(LetheError):
+    """This API key lacks the scope for that."""
+
+
+class ApproverIsRequester(Forbidden):
+    """Whoever made the request may not approve it."""
+
+
+class PathNotAllowed(Forbidden):
+    """The path lies outside the directories that this service may read."""
+
+
+class NotFound(LetheError):
+    """There is no such thing."""
+
+
+class DatasetNotFound(NotFound):
+    """There is no such data set."""
+
+
+class ModelNotFound(NotFound):
+    """There is no such model."""
+
+
+class VersionNotFound(NotFound):
+    """There is no such version."""
+
+
+class RequestNotFound(NotFound):
+    """There is no such deletion request."""
+
+
+class JobNotFound(NotFound):
+    """There is no such job."""
+
+
+class CertificateNotFound(NotFound):
+    """There is no such certificate."""
+
+
+class ApiKeyNotFound(NotFound):
+    """There is no such API key."""
+
+
+class EntryNotFound(NotFound):
+    """The log holds no such entry."""
+
+
+class ObjectMissing(NotFound):
+    """The object store does not hold this object."""
+
+
+class Conflict(LetheError):
+    """The state of things does not allow this."""
+
+
+class NameTaken(Conflict):
+    """The name is taken."""
+
+
+class IllegalMove(Conflict):
+    """This cannot happen in the present state."""
+
+
+class RequestNotCancellable(Conflict):
+    """The request can no longer be cancelled."""
+
+
+class OwnerSuppressed(Conflict):
+    """Rows belong to owners who were deleted and may not come back without recorded re-consent."""
+
+
+class IdempotencyKeyInFlight(Conflict):
+    """A request with this Idempotency-Key is still being answered."""
+
+
+class StaleFence(Conflict):
+    """Another worker has taken this job over; what this one did is discarded."""
+
+
+class OvertakenByDeletion(Conflict):
+    """A deletion touched a slice while it was being trained on; the work is discarded."""
+
+
+class StaleRowVersion(Conflict):
+    """The thing changed since it was read (If-Match)."""
+
+
+class Impossible(LetheError):
+    """The request was understood and cannot be done as asked."""
+
+
+class IdempotencyKeyReused(Impossible):
+    """This Idempotency-Key was used before with another body."""
+
+
+class TooFewOwners(Impossible):
+    """There are too few owners for so many slices."""
+
+
+class NoPublicPart(Impossible):
+    """The data set declares no public rows to pre-train the backbone on."""
+
+
+class TooFewLayers(Impossible):
+    """The backbone has fewer layers than the lattice has slices."""
+
+
+class SubjectMissing(Impossible):
+    """A deletion request names at least one identity or record."""
+
+
+class OwnerInBackbone(Impossible):
+    """The owner has rows in the public part that the backbone was pre-trained on."""
+
+
+class KeyDestroyed(Impossible):
+    """The key was destroyed, and with it everything it sealed."""
+
+
+class SealBroken(Impossible):
+    """The bytes were altered, or another key sealed them."""
+
+
+class TooLarge(LetheError):
+    """That is more bytes than this service takes."""
+
+
+class Unavailable(LetheError):
+    """The service cannot answer now; try again."""
+
+
+class ModelNotServed(Unavailable):
+    """The model has no version to answer with yet."""
+
+
+class ManifestStale(Unavailable):
+    """This predictor could not confirm its manifest lately, so it does not answer."""
+
+
+class Unusable(LetheError):
+    """The service cannot start like this."""

@@ -1,0 +1,6 @@
+"""Who learned what: pure combinatorics, and all that a deletion needs to know (no torch, no database, no arrays).
+
+`placement` puts an owner into a shard and a slice; `families` says which sets of slices get a node; `survival` says
+which nodes a deletion switches off and which are served after it; `occupancy` counts owners and proposes a lattice;
+`cost` prices sets of slices, for previews.
+"""
