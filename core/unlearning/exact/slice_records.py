@@ -1,0 +1,53 @@
+"""The records of one slice as the trainer is fed them, sorted by reference so that their order says nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.domain.references import REFERENCE_BYTES
+
+
+@dataclass(frozen=True)
+class SliceRecords:
+    """All records of one slice that are not deleted; none is legal."""
+
+    slice: int
+    references: NDArray[np.uint8]
+    """(n, 32), ascending, each once."""
+    content_references: NDArray[np.uint8]
+    """(n, 32), keyed digests of the contents; the slice's root is made of both."""
+    images: Tensor
+    """(n, channels, height, width) float32 in [-1, 1]; see `core.modelling.images`."""
+    labels: Tensor
+    """(n,) int64."""
+
+    def __post_init__(self) -> None:
+        count = len(self.references)
+        same = count == len(self.content_references) == len(self.images) == len(self.labels)
+        if not same or self.references.shape[1:] != (REFERENCE_BYTES,) or self.references.dtype != np.uint8:
+            raise ValueError("a slice has one 32-byte reference, content reference, image and label per record")
+        if self.images.dtype != torch.float32 or self.labels.dtype != torch.int64:
+            raise ValueError("images are float32 and labels int64")
+        keys = [row.tobytes() for row in self.references]
+        if any(left >= right for left, right in pairwise(keys)):
+            raise ValueError("the records of a slice are sorted by reference, each once")
+
+    def __len__(self) -> int:
+        return len(self.references)
+
+    @classmethod
+    def sorted_by_reference(
+        cls, number: int, references: NDArray[np.uint8], content_references: NDArray[np.uint8], **rows: Any
+    ) -> SliceRecords:
+        """Return the slice of records in any order; `rows` are images and labels."""
+        order = np.lexsort(references.T[::-1])
+        index = torch.from_numpy(order)
+        moved = {name: values[index] for name, values in rows.items()}
+        return cls(number, references[order], content_references[order], **moved)
