@@ -1,0 +1,143 @@
+"""One door to PostgreSQL: transactions that commit in one place, and ears for its notifications.
+
+`transaction()` is the only place that commits: everything inside one `with` happens together or not at all.
+Isolation is READ COMMITTED, which the log's lock needs: a stricter level would read the log as it was before waiting.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
+
+from core.audit.entry import Actor, ActorKind
+from core.domain.errors import Unusable
+from core.persistence import audit
+
+MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+JOBS_CHANNEL = "lethe_jobs"
+VERSIONS_CHANNEL = "lethe_versions"
+SYSTEM = Actor(ActorKind.SYSTEM, "lethe")
+
+
+class Database:
+    """Connections to one PostgreSQL database."""
+
+    def __init__(self, url: str, *, pool_size: int = 10, prepared: bool = True) -> None:
+        """Open nothing yet; `url` is `postgresql://…`, with or without a driver name.
+
+        Without `prepared`, statements are planned anew each time: for poolers that hand a transaction to any backend.
+        """
+        self.url = url.replace("postgresql+psycopg://", "postgresql://", 1)
+        self.engine: Engine = create_engine(
+            self.url.replace("postgresql://", "postgresql+psycopg://", 1),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            # The connection used last is used next: its plans are prepared and its backend's caches warm.
+            pool_use_lifo=True,
+            connect_args={"prepare_threshold": 2 if prepared else None},
+            # Without it SQLAlchemy forgets how many rows an INSERT … ON CONFLICT DO NOTHING really inserted.
+            execution_options={"preserve_rowcount": True},
+        )
+
+    @contextmanager
+    def transaction(self, actor: Actor = SYSTEM) -> Iterator[Connection]:
+        """Commit at the end of the `with`, after logging what was noted in it; roll everything back if it raises."""
+        with self.engine.begin() as session:
+            audit.begin(session, actor)
+            yield session
+            audit.flush(session)
+
+    def listen(self, *channels: str) -> Listener:
+        return Listener(self.url, channels)
+
+    def wait_until_ready(self, seconds: float) -> None:
+        """Return once the server answers.
+
+        Raises:
+            Unusable: it did not within `seconds`.
+        """
+        give_up = time.monotonic() + seconds
+        while True:
+            try:
+                with self.engine.connect() as session:
+                    session.execute(text("SELECT 1"))
+            except OperationalError:
+                if time.monotonic() > give_up:
+                    raise Unusable(f"the database does not answer after {seconds:.0f} seconds") from None
+                time.sleep(0.1)
+            else:
+                return
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+class Listener:
+    """A connection of its own that waits for NOTIFY; the waking is a hint, so callers also look on their own."""
+
+    def __init__(self, url: str, channels: tuple[str, ...]) -> None:
+        self._connection = psycopg.connect(url, autocommit=True)
+        for channel in channels:
+            self._connection.execute(f"LISTEN {channel}")
+
+    def wait(self, seconds: float) -> list[str]:
+        """Return the payloads that arrived; wait up to `seconds` for the first one."""
+        return [notice.payload for notice in self._connection.notifies(timeout=seconds, stop_after=1)]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def notify(session: Connection, channel: str, payload: str) -> None:
+    """Ring the bell when, and only when, this transaction commits."""
+    session.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": channel, "payload": payload})
+
+
+def migration_config(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return config
+
+
+def schema_heads(database: Database) -> tuple[str | None, str | None]:
+    """Return the schema's revision in the database and the one this code is written for."""
+    with database.engine.connect() as session:
+        current = MigrationContext.configure(session).get_current_revision()
+    return current, ScriptDirectory(str(MIGRATIONS)).get_current_head()
+
+
+def schema_is_newer(database: Database) -> bool:
+    """Whether the database was migrated by a later release than this one."""
+    current, _ = schema_heads(database)
+    known = {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
+    return current is not None and current not in known
+
+
+def migrate(database: Database) -> None:
+    """Bring the schema up to this release; safe to call from many processes at once.
+
+    Raises:
+        Unusable: the schema belongs to a newer release.
+    """
+    if schema_is_newer(database):
+        raise Unusable("the database has a newer schema than this release of Lethe knows; start the newer release")
+    from alembic import command
+
+    engine = create_engine(database.engine.url, poolclass=NullPool)
+    with engine.begin() as session:
+        session.execute(text("SELECT pg_advisory_xact_lock(hashtext('lethe migrations'))"))
+        config = migration_config(database.url)
+        config.attributes["connection"] = session
+        command.upgrade(config, "head")
+    engine.dispose()

@@ -1,0 +1,220 @@
+"""Models, the epochs of their slices, and the tombstones of what they forgot; also the backbones they stand on.
+
+A slice's epoch rises with every deletion that touches it. Whoever trains notes the epochs at the start and may commit
+only while they still hold: that is how a deletion fences off training that raced it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    Row,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from core.audit.entry import Action
+from core.domain.deletion import DeletedRecord
+from core.domain.model import ModelState
+from core.persistence import audit
+from core.persistence.datasets import records
+from core.persistence.tables import (
+    among,
+    json_column,
+    metadata,
+    one_of,
+    reference_column,
+    tenant_column,
+    time_column,
+)
+
+models = Table(
+    "models",
+    metadata,
+    tenant_column(),
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("dataset_id", Text, nullable=False),
+    json_column("recipe"),
+    Column("placement_key_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("approval_required", Boolean, nullable=False),
+    Column("repair", Boolean, nullable=False),
+    Column("backbone_key", Text, nullable=False),
+    json_column("occupancy"),
+    time_column("created_at"),
+    UniqueConstraint("tenant_id", "name", name="models_name_unique"),
+    one_of("state", ModelState),
+)
+
+slices = Table(
+    "slices",
+    metadata,
+    tenant_column(),
+    Column("model_id", Text, primary_key=True),
+    Column("shard", Integer, primary_key=True),
+    Column("slice", Integer, primary_key=True),
+    Column("epoch", Integer, nullable=False, default=0),
+)
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    tenant_column(),
+    Column("model_id", Text, primary_key=True),
+    reference_column("record", primary_key=True),
+    reference_column("owner"),
+    Column("shard", Integer, nullable=False),
+    Column("slice", Integer, nullable=False),
+    Column("request_id", Text, nullable=False),
+    time_column("buried_at"),
+    Index("tombstones_by_request", "request_id", "model_id"),
+)
+
+backbones = Table(
+    "backbones",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("object_digest", Text, nullable=False),
+    Column("data_key_id", Text, nullable=False),
+    json_column("training"),
+    time_column("created_at"),
+)
+
+
+def add_model(session: Connection, *, shards: int, slice_count: int, **values: Any) -> None:
+    session.execute(insert(models).values(**values))
+    places = [
+        {"tenant_id": values["tenant_id"], "model_id": values["id"], "shard": shard, "slice": number, "epoch": 0}
+        for shard in range(shards)
+        for number in range(slice_count)
+    ]
+    session.execute(insert(slices), places)
+    audit.note(
+        session, Action.MODEL_REGISTERED, tenant=values["tenant_id"], object=values["id"], dataset=values["dataset_id"]
+    )
+
+
+def find_model(session: Connection, tenant_id: str, model_id: str) -> Row[Any] | None:
+    """Return the model by id or by name."""
+    named = (models.c.id == model_id) | (models.c.name == model_id)
+    # An id wins over a name, or somebody could name a model like another one's id.
+    query = select(models).where(models.c.tenant_id == tenant_id, named).order_by((models.c.id == model_id).desc())
+    return session.execute(query).first()
+
+
+def get_model(session: Connection, model_id: str) -> Row[Any]:
+    return session.execute(select(models).where(models.c.id == model_id)).one()
+
+
+def lock_model(session: Connection, model_id: str) -> Row[Any]:
+    """Hold the model until the transaction ends: whoever changes what it serves takes turns here."""
+    return session.execute(select(models).where(models.c.id == model_id).with_for_update()).one()
+
+
+def list_models(session: Connection, tenant_id: str) -> list[Row[Any]]:
+    query = select(models).where(models.c.tenant_id == tenant_id)
+    return list(session.execute(query.order_by(models.c.created_at)))
+
+
+def models_on(session: Connection, tenant_id: str, dataset_ids: Iterable[str]) -> list[Row[Any]]:
+    query = select(models).where(models.c.tenant_id == tenant_id, among(models.c.dataset_id, list(dataset_ids)))
+    return list(session.execute(query.order_by(models.c.id)))
+
+
+def set_model_state(session: Connection, model: Row[Any], state: ModelState) -> None:
+    session.execute(update(models).where(models.c.id == model.id).values(state=state))
+    action = Action.MODEL_LIVE if state is ModelState.LIVE else Action.MODEL_FAILED
+    audit.note(session, action, tenant=model.tenant_id, object=model.id, before=model.state, after=state)
+
+
+def slice_epochs(session: Connection, model_id: str, shard: int) -> dict[int, int]:
+    query = select(slices.c.slice, slices.c.epoch).where(slices.c.model_id == model_id, slices.c.shard == shard)
+    return {row.slice: row.epoch for row in session.execute(query)}
+
+
+def raise_epochs(session: Connection, model_id: str, places: Iterable[tuple[int, int]]) -> None:
+    for shard, number in sorted(places):
+        session.execute(
+            update(slices)
+            .where(slices.c.model_id == model_id, slices.c.shard == shard, slices.c.slice == number)
+            .values(epoch=slices.c.epoch + 1)
+        )
+
+
+def bury(
+    session: Connection, *, tenant_id: str, model_id: str, request_id: str, dead: Sequence[DeletedRecord]
+) -> list[bytes]:
+    """Write the tombstones and return the records that had none before; the caller holds the model's lock."""
+    known = {bytes(row.record) for row in graves(session, model_id, [one.record for one in dead])}
+    fresh = [one for one in dead if one.record not in known]
+    rows = [
+        {
+            "tenant_id": tenant_id,
+            "model_id": model_id,
+            "record": one.record,
+            "owner": one.owner,
+            "shard": one.shard,
+            "slice": one.slice,
+            "request_id": request_id,
+        }
+        for one in fresh
+    ]
+    if rows:
+        session.execute(insert(tombstones), rows)
+    return [one.record for one in fresh]
+
+
+def tombstones_of(session: Connection, model_id: str, request_id: str) -> list[Row[Any]]:
+    """Return what this request made this model forget (also when an earlier request had buried it already)."""
+    query = select(tombstones).where(tombstones.c.model_id == model_id, tombstones.c.request_id == request_id)
+    return list(session.execute(query.order_by(tombstones.c.shard, tombstones.c.slice, tombstones.c.record)))
+
+
+def graves(session: Connection, model_id: str, references: Iterable[bytes]) -> list[Row[Any]]:
+    """Return the tombstones of these records in this model."""
+    query = select(tombstones).where(tombstones.c.model_id == model_id, among(tombstones.c.record, list(references)))
+    return list(session.execute(query.order_by(tombstones.c.shard, tombstones.c.slice, tombstones.c.record)))
+
+
+def members(session: Connection, model: Row[Any]) -> list[Row[Any]]:
+    """Return (record, owner, content) of everything private that the model may still learn from."""
+    buried = select(1).where(tombstones.c.model_id == model.id, tombstones.c.record == records.c.record).exists()
+    query = select(records.c.record, records.c.owner, records.c.content).where(
+        records.c.dataset_id == model.dataset_id,
+        records.c.public.is_(False),
+        records.c.erased_at.is_(None),
+        ~buried,
+    )
+    return list(session.execute(query.order_by(records.c.record)))
+
+
+def find_backbone(session: Connection, tenant_id: str, key: str) -> Row[Any] | None:
+    query = select(backbones).where(backbones.c.tenant_id == tenant_id, backbones.c.key == key)
+    return session.execute(query).first()
+
+
+def add_backbone(session: Connection, **values: Any) -> None:
+    done = session.execute(insert(backbones).values(**values).on_conflict_do_nothing())
+    if done.rowcount == 1:
+        audit.note(
+            session, Action.BACKBONE_TRAINED, tenant=values["tenant_id"], object=values["key"], digest=values["digest"]
+        )
+
+
+def count_tombstones(session: Connection, model_id: str) -> int:
+    return int(session.execute(select(func.count()).where(tombstones.c.model_id == model_id)).scalar_one())

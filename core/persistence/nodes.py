@@ -1,0 +1,216 @@
+"""The trained nodes of every lattice: in draft, alive, or dead with their key destroyed. Tensors lie in the object store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    Row,
+    Table,
+    Text,
+    delete,
+    func,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from core.audit.entry import Action
+from core.domain.manifest import NodeEntry
+from core.persistence import audit
+from core.persistence.tables import among, metadata, one_of, tenant_column, time_column
+
+
+class NodeState(StrEnum):
+    LIVE = "live"
+    DEAD = "dead"
+
+
+nodes = Table(
+    "nodes",
+    metadata,
+    tenant_column(),
+    Column("model_id", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("shard", Integer, nullable=False),
+    Column("slices", ARRAY(Integer), nullable=False),
+    Column("slice_roots", ARRAY(Text), nullable=False),
+    Column("parent", Text, nullable=True),
+    Column("canonical", Boolean, nullable=False),
+    Column("data_digest", Text, nullable=False),
+    Column("tensor_digest", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("object_digest", Text, nullable=False),
+    Column("data_key_id", Text, nullable=False),
+    Column("job_id", Text, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("records", Integer, nullable=False),
+    Column("epochs", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    time_column("created_at"),
+    time_column("died_at", nullable=True),
+    Column("died_for", Text, nullable=True),
+    one_of("state", NodeState),
+    Index("nodes_live", "model_id", "shard", postgresql_where=text("state = 'live'")),
+    Index("nodes_died_for", "died_for", "model_id"),
+)
+
+
+drafts = Table(
+    "node_drafts",
+    metadata,
+    tenant_column(),
+    Column("data_key_id", Text, primary_key=True),
+    Column("model_id", Text, nullable=False),
+    Column("shard", Integer, nullable=False),
+    Column("slices", ARRAY(Integer), nullable=False),
+    Column("job_id", Text, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    time_column("created_at"),
+    Index("node_drafts_by_model", "model_id", "shard"),
+)
+"""Keys of nodes that were trained and are not committed yet. A worker may die between sealing a node and committing it;
+without this row, nobody would know that a key exists which opens what the node learned."""
+
+
+def add_draft(session: Connection, **values: Any) -> None:
+    session.execute(insert(drafts).values(**values))
+
+
+def drop_draft(session: Connection, data_key_id: str) -> None:
+    session.execute(delete(drafts).where(drafts.c.data_key_id == data_key_id))
+
+
+def drafts_of(session: Connection, model_id: str) -> list[Row[Any]]:
+    return list(session.execute(select(drafts).where(drafts.c.model_id == model_id)))
+
+
+def abandoned_drafts(session: Connection) -> list[Row[Any]]:
+    """Return the drafts of jobs that ended or were taken over since: nobody will commit them."""
+    from core.persistence.jobs import jobs
+
+    at_work = (
+        select(1)
+        .where(jobs.c.id == drafts.c.job_id, jobs.c.fence == drafts.c.fence, jobs.c.state == "running")
+        .exists()
+    )
+    return list(session.execute(select(drafts).where(~at_work)))
+
+
+def as_entry(row: Row[Any]) -> NodeEntry:
+    return NodeEntry(
+        key=row.key,
+        shard=row.shard,
+        slices=tuple(row.slices),
+        slice_roots=tuple(row.slice_roots),
+        parent=row.parent,
+        canonical=row.canonical,
+        data_digest=row.data_digest,
+        tensor_digest=row.tensor_digest,
+    )
+
+
+def add_node(session: Connection, entry: NodeEntry, **values: Any) -> bool:
+    """Keep a trained node; return False when it is alive already, with the same key and so the same inputs.
+
+    A dead node of that key comes back to life with the new object and key: a deletion may strike a slice without
+    changing it, when the record had left the data set before, and then a fresh build has the very same node.
+    """
+    row = {
+        "key": entry.key,
+        "shard": entry.shard,
+        "slices": list(entry.slices),
+        "slice_roots": list(entry.slice_roots),
+        "parent": entry.parent,
+        "canonical": entry.canonical,
+        "data_digest": entry.data_digest,
+        "tensor_digest": entry.tensor_digest,
+        "state": NodeState.LIVE,
+        **values,
+    }
+    done = insert(nodes).values(**row)
+    revived = {**row, "died_at": None, "died_for": None}
+    done = done.on_conflict_do_update(
+        index_elements=["model_id", "key"], set_=revived, where=nodes.c.state == NodeState.DEAD
+    )
+    fresh = session.execute(done).rowcount == 1
+    if fresh:
+        audit.note(
+            session,
+            Action.NODES_COMMITTED,
+            tenant=values["tenant_id"],
+            object=entry.key,
+            model=values["model_id"],
+            job=values["job_id"],
+            fence=values["fence"],
+            records=values["records"],
+        )
+    return fresh
+
+
+def live_nodes(session: Connection, model_id: str, shard: int | None = None) -> list[Row[Any]]:
+    query = select(nodes).where(nodes.c.model_id == model_id, nodes.c.state == NodeState.LIVE)
+    if shard is not None:
+        query = query.where(nodes.c.shard == shard)
+    return list(session.execute(query.order_by(nodes.c.shard, nodes.c.slices, nodes.c.key)))
+
+
+def switch_off(session: Connection, model_id: str, keys: Iterable[str], request_id: str) -> list[Row[Any]]:
+    """Mark nodes dead for a request and return them."""
+    done = (
+        update(nodes)
+        .where(nodes.c.model_id == model_id, among(nodes.c.key, list(keys)), nodes.c.state == NodeState.LIVE)
+        .values(state=NodeState.DEAD, died_at=func.clock_timestamp(), died_for=request_id)
+        .returning(nodes)
+    )
+    lost = list(session.execute(done))
+    for node in lost:
+        audit.note(
+            session,
+            Action.NODES_SWITCHED_OFF,
+            tenant=node.tenant_id,
+            object=node.key,
+            before=NodeState.LIVE,
+            after=NodeState.DEAD,
+            model=model_id,
+            request=request_id,
+        )
+    return lost
+
+
+def died_for(session: Connection, model_id: str, request_id: str) -> list[Row[Any]]:
+    query = select(nodes).where(nodes.c.died_for == request_id, nodes.c.model_id == model_id)
+    return list(session.execute(query.order_by(nodes.c.shard, nodes.c.slices, nodes.c.key)))
+
+
+def nodes_by_key(session: Connection, model_id: str, keys: Iterable[str]) -> dict[str, Row[Any]]:
+    query = select(nodes).where(nodes.c.model_id == model_id, among(nodes.c.key, list(keys)))
+    return {row.key: row for row in session.execute(query)}
+
+
+def servable(rows: Iterable[Row[Any]], slices: int) -> list[NodeEntry]:
+    """Return the nodes that may be served: those that learned something.
+
+    A node over empty slices alone is legal, because others stand on it, but it knows no more than the backbone. Only
+    where a whole shard is empty is its full-depth node served, as a fresh build would.
+    """
+    return [as_entry(row) for row in rows if row.records or len(row.slices) == slices]
+
+
+def count_nodes(session: Connection, model_id: str) -> dict[str, int]:
+    query = (
+        select(nodes.c.state, func.count().label("nodes")).where(nodes.c.model_id == model_id).group_by(nodes.c.state)
+    )
+    counted = {row.state: row.nodes for row in session.execute(query)}
+    return {state.value: int(counted.get(state.value, 0)) for state in NodeState}

@@ -1,0 +1,364 @@
+"""Deletion requests, what they resolved to, their certificates, and the ledger of keys that had to be destroyed.
+
+A request keeps references only. Its subjects are resolved once, when it is accepted: from then on the owner is refused
+at ingest, so the list cannot grow behind its back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    Row,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from core.audit.entry import Action
+from core.domain.deletion import CopiesPolicy, RequestEvent, RequestState, Result, WaitReason, advance
+from core.domain.model import Guarantee
+from core.persistence import audit
+from core.persistence.datasets import suppressions
+from core.persistence.tables import among, metadata, one_of, reference_column, tenant_column, time_column
+
+requests = Table(
+    "deletion_requests",
+    metadata,
+    tenant_column(),
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("wait_reason", Text, nullable=True),
+    Column("external_id", Text, nullable=True),
+    Column("regulation", Text, nullable=True),
+    Column("created_by", Text, nullable=False),
+    Column("scope_models", ARRAY(Text), nullable=True),
+    Column("copies_policy", Text, nullable=False),
+    Column("copies", Integer, nullable=False),
+    Column("records", Integer, nullable=False),
+    Column("in_backbone", Boolean, nullable=False),
+    Column("result", Text, nullable=True),
+    Column("row_version", Integer, nullable=False, default=1),
+    time_column("received_at"),
+    time_column("influence_free_at", nullable=True),
+    time_column("completed_at", nullable=True),
+    time_column("updated_at"),
+    one_of("state", RequestState),
+    one_of("wait_reason", WaitReason),
+    one_of("copies_policy", CopiesPolicy),
+    one_of("result", Result),
+    UniqueConstraint("tenant_id", "created_by", "external_id", name="deletion_requests_external_id_unique"),
+    Index("deletion_requests_by_state", "tenant_id", "state", "id"),
+    Index("deletion_requests_by_tenant", "tenant_id", "id"),
+)
+
+request_owners = Table(
+    "request_owners",
+    metadata,
+    tenant_column(),
+    Column("request_id", Text, primary_key=True),
+    reference_column("owner", primary_key=True),
+)
+
+request_records = Table(
+    "request_records",
+    metadata,
+    tenant_column(),
+    Column("request_id", Text, primary_key=True),
+    Column("dataset_id", Text, primary_key=True),
+    reference_column("record", primary_key=True),
+    reference_column("owner"),
+    Column("public", Boolean, nullable=False),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    tenant_column(),
+    Column("id", Text, primary_key=True),
+    Column("request_id", Text, nullable=False),
+    Column("model_id", Text, nullable=False, comment="empty when no model ever saw the subject"),
+    Column("version_id", Text, nullable=True),
+    Column("guarantee", Text, nullable=False, comment="empty when no model ever saw the subject"),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("log_index", BigInteger, nullable=False),
+    time_column("issued_at"),
+    UniqueConstraint("request_id", "model_id", "guarantee", name="certificates_one_per_promise"),
+)
+
+
+class ErasureKind(StrEnum):
+    BLOCK = "block"
+    NODE = "node"
+
+
+erasures = Table(
+    "erasures",
+    metadata,
+    tenant_column(),
+    Column("key_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("object_digest", Text, nullable=True, comment="an object to remove with the key; none for shared chunks"),
+    time_column("ordered_at"),
+    time_column("destroyed_at", nullable=True),
+    one_of("kind", ErasureKind),
+    Index("erasures_open", "request_id", postgresql_where=text("destroyed_at IS NULL")),
+    Index("erasures_by_request", "request_id"),
+)
+
+
+ENTRIES = {
+    RequestEvent.APPROVAL_REQUIRED: Action.DELETION_REQUEST_APPROVAL_REQUIRED,
+    RequestEvent.PLANNED: Action.DELETION_REQUEST_SCHEDULED,
+    RequestEvent.APPROVED: Action.DELETION_REQUEST_APPROVED,
+    RequestEvent.DENIED: Action.DELETION_REQUEST_DENIED,
+    RequestEvent.CANCELLED: Action.DELETION_REQUEST_CANCELLED,
+    RequestEvent.STARTED: Action.DELETION_REQUEST_STARTED,
+    RequestEvent.INFLUENCE_FREE: Action.DELETION_REQUEST_INFLUENCE_FREE,
+    RequestEvent.TROUBLED: Action.DELETION_REQUEST_NEEDS_ATTENTION,
+    RequestEvent.RECOVERED: Action.DELETION_REQUEST_RECOVERED,
+    RequestEvent.COMPLETED: Action.DELETION_REQUEST_COMPLETED,
+}
+
+
+def add_request(
+    session: Connection,
+    *,
+    owners: Collection[bytes],
+    resolved: Sequence[Row[Any]],
+    **values: Any,
+) -> None:
+    session.execute(insert(requests).values(**values))
+    common = {"tenant_id": values["tenant_id"], "request_id": values["id"]}
+    if owners:
+        session.execute(insert(request_owners), [{**common, "owner": owner} for owner in sorted(owners)])
+    if resolved:
+        names = ("dataset_id", "record", "owner", "public")
+        rows = [{**common, **{name: getattr(row, name) for name in names}} for row in resolved]
+        session.execute(insert(request_records), rows)
+    audit.note(
+        session,
+        Action.DELETION_REQUEST_RECEIVED,
+        tenant=values["tenant_id"],
+        object=values["id"],
+        after=RequestState.RECEIVED,
+        records=len(resolved),
+        owners=[owner.hex() for owner in sorted(owners)],
+    )
+
+
+def find_request(session: Connection, tenant_id: str, request_id: str) -> Row[Any] | None:
+    query = select(requests).where(requests.c.tenant_id == tenant_id, requests.c.id == request_id)
+    return session.execute(query).first()
+
+
+def find_by_external_id(session: Connection, tenant_id: str, created_by: str, external_id: str) -> Row[Any] | None:
+    query = select(requests).where(
+        requests.c.tenant_id == tenant_id, requests.c.created_by == created_by, requests.c.external_id == external_id
+    )
+    return session.execute(query).first()
+
+
+def lock_request(session: Connection, request_id: str) -> Row[Any]:
+    return session.execute(select(requests).where(requests.c.id == request_id).with_for_update()).one()
+
+
+def move_request(session: Connection, request: Row[Any], event: RequestEvent, **values: Any) -> RequestState:
+    """Move a locked request along its table of moves.
+
+    Raises:
+        IllegalMove, RequestNotCancellable: the table has no such move.
+    """
+    state = advance(RequestState(request.state), event)
+    values.setdefault("wait_reason", None)
+    if event is RequestEvent.INFLUENCE_FREE:
+        values["influence_free_at"] = func.clock_timestamp()
+    if state is RequestState.COMPLETED:
+        values["completed_at"] = func.clock_timestamp()
+    session.execute(
+        update(requests)
+        .where(requests.c.id == request.id)
+        .values(state=state, row_version=requests.c.row_version + 1, updated_at=func.clock_timestamp(), **values)
+    )
+    audit.note(session, ENTRIES[event], tenant=request.tenant_id, object=request.id, before=request.state, after=state)
+    return state
+
+
+def list_requests(
+    session: Connection, tenant_id: str, *, limit: int, before: str | None, **filters: Any
+) -> list[Row[Any]]:
+    """Return requests, newest first. Filters: state, external_id, model (in scope), created_after, created_before."""
+    from core.persistence.jobs import jobs
+
+    query = select(requests).where(requests.c.tenant_id == tenant_id)
+    for column in ("state", "external_id", "regulation"):
+        if filters.get(column) is not None:
+            query = query.where(requests.c[column] == filters[column])
+    if filters.get("model") is not None:
+        query = query.where(
+            select(1).where(jobs.c.request_id == requests.c.id, jobs.c.model_id == filters["model"]).exists()
+        )
+    if filters.get("received_after") is not None:
+        query = query.where(requests.c.received_at > filters["received_after"])
+    if filters.get("received_before") is not None:
+        query = query.where(requests.c.received_at < filters["received_before"])
+    if before is not None:
+        query = query.where(requests.c.id < before)
+    return list(session.execute(query.order_by(requests.c.id.desc()).limit(limit)))
+
+
+def mark_in_backbone(session: Connection, request: Row[Any]) -> None:
+    """Note that a model's backbone learned from the subject, so that the request cannot end completed."""
+    session.execute(update(requests).where(requests.c.id == request.id).values(in_backbone=True))
+
+
+def related_requests(session: Connection, tenant_id: str, request_id: str, owners: Collection[bytes]) -> list[str]:
+    """Return earlier requests about the same owners: linked to this one, never a reason to drop it."""
+    query = (
+        select(request_owners.c.request_id)
+        .where(
+            request_owners.c.tenant_id == tenant_id,
+            among(request_owners.c.owner, owners),
+            request_owners.c.request_id != request_id,
+        )
+        .distinct()
+        .order_by(request_owners.c.request_id.desc())
+        .limit(20)
+    )
+    return list(session.execute(query).scalars())
+
+
+def owners_of_request(session: Connection, request_id: str) -> list[bytes]:
+    query = select(request_owners.c.owner).where(request_owners.c.request_id == request_id)
+    return list(session.execute(query.order_by(request_owners.c.owner)).scalars())
+
+
+def records_of_request(session: Connection, request_id: str, dataset_id: str | None = None) -> list[Row[Any]]:
+    query = select(request_records).where(request_records.c.request_id == request_id)
+    if dataset_id is not None:
+        query = query.where(request_records.c.dataset_id == dataset_id)
+    return list(session.execute(query.order_by(request_records.c.dataset_id, request_records.c.record)))
+
+
+def add_certificate(session: Connection, **values: Any) -> bool:
+    """Keep a certificate; False when this promise was certified already."""
+    return session.execute(insert(certificates).values(**values).on_conflict_do_nothing()).rowcount == 1
+
+
+def has_certificate(session: Connection, request_id: str, model_id: str, guarantee: Guarantee | None) -> bool:
+    query = select(1).where(
+        certificates.c.request_id == request_id,
+        certificates.c.model_id == model_id,
+        certificates.c.guarantee == (guarantee or ""),
+    )
+    return session.execute(query).first() is not None
+
+
+def find_certificate(session: Connection, tenant_id: str, certificate_id: str) -> Row[Any] | None:
+    query = select(certificates).where(certificates.c.tenant_id == tenant_id, certificates.c.id == certificate_id)
+    return session.execute(query).first()
+
+
+def certificates_of(session: Connection, request_id: str) -> list[Row[Any]]:
+    query = select(certificates).where(certificates.c.request_id == request_id)
+    return list(session.execute(query.order_by(certificates.c.log_index)))
+
+
+def list_certificates(session: Connection, tenant_id: str, *, limit: int, before: str | None) -> list[Row[Any]]:
+    query = select(certificates).where(certificates.c.tenant_id == tenant_id)
+    if before is not None:
+        query = query.where(certificates.c.id < before)
+    return list(session.execute(query.order_by(certificates.c.id.desc()).limit(limit)))
+
+
+def awaiting_retrain_equivalence(session: Connection, model_id: str) -> list[Row[Any]]:
+    """Return the E1 certificates of a model whose requests have no E2 certificate yet."""
+    later = certificates.alias()
+    done = (
+        select(1)
+        .where(
+            later.c.request_id == certificates.c.request_id,
+            later.c.model_id == certificates.c.model_id,
+            later.c.guarantee == Guarantee.RETRAIN_EQUIVALENT,
+        )
+        .exists()
+    )
+    query = select(certificates).where(
+        certificates.c.model_id == model_id, certificates.c.guarantee == Guarantee.INFLUENCE_FREE, ~done
+    )
+    return list(session.execute(query.order_by(certificates.c.log_index)))
+
+
+def order_erasures(session: Connection, rows: Iterable[dict[str, Any]]) -> None:
+    """Write down which keys must die; the ledger outlives the keys, and replays after a restored backup."""
+    listed = list(rows)
+    if listed:
+        session.execute(insert(erasures).on_conflict_do_nothing(), listed)
+
+
+def open_erasures(session: Connection, request_id: str) -> list[Row[Any]]:
+    query = select(erasures).where(erasures.c.request_id == request_id, erasures.c.destroyed_at.is_(None))
+    return list(session.execute(query.order_by(erasures.c.key_id)))
+
+
+def close_erasures(session: Connection, key_ids: Collection[str]) -> None:
+    done = (
+        update(erasures)
+        .where(among(erasures.c.key_id, key_ids), erasures.c.destroyed_at.is_(None))
+        .values(destroyed_at=func.clock_timestamp())
+        .returning(erasures)
+    )
+    for row in session.execute(done).all():
+        node = row.kind == ErasureKind.NODE
+        action = Action.NODE_KEY_DESTROYED if node else Action.DATA_KEY_DESTROYED
+        audit.note(session, action, tenant=row.tenant_id, object=row.key_id, request=row.request_id)
+
+
+def count_erasures(session: Connection, request_id: str) -> dict[str, int]:
+    query = (
+        select(erasures.c.kind, func.count().label("erased"))
+        .where(erasures.c.request_id == request_id, erasures.c.destroyed_at.is_not(None))
+        .group_by(erasures.c.kind)
+    )
+    counted = {row.kind: int(row.erased) for row in session.execute(query)}
+    return {kind.value: counted.get(kind.value, 0) for kind in ErasureKind}
+
+
+def lift_suppression(session: Connection, request: Row[Any]) -> None:
+    """Let owners back in whom only this request, which came to nothing, kept out."""
+    others = requests.alias()
+    kept_out = (
+        select(1)
+        .select_from(request_owners.join(others, others.c.id == request_owners.c.request_id))
+        .where(
+            request_owners.c.tenant_id == suppressions.c.tenant_id,
+            request_owners.c.owner == suppressions.c.owner,
+            others.c.id != request.id,
+            others.c.scope_models.is_(None),
+            others.c.state.not_in([RequestState.DENIED, RequestState.CANCELLED]),
+        )
+        .exists()
+    )
+    mine = select(request_owners.c.owner).where(request_owners.c.request_id == request.id)
+    session.execute(
+        update(suppressions)
+        .where(suppressions.c.tenant_id == request.tenant_id, suppressions.c.owner.in_(mine), ~kept_out)
+        .values(released_at=func.clock_timestamp())
+    )

@@ -1,0 +1,127 @@
+"""Tenants, their API keys, and the answers kept for retries (Idempotency-Key)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    Row,
+    Table,
+    Text,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from core.audit.entry import Action
+from core.persistence import audit
+from core.persistence.tables import json_column, metadata, tenant_column, time_column
+
+tenants = Table("tenants", metadata, Column("tenant_id", Text, primary_key=True), time_column("created_at"))
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    tenant_column(),
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("secret_digest", LargeBinary(32), nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    time_column("created_at"),
+    time_column("expires_at", nullable=True),
+    time_column("revoked_at", nullable=True),
+    time_column("last_used_at", nullable=True),
+    Index("api_keys_tenant", "tenant_id"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("client_id", Text, primary_key=True),
+    Column("route", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("status", Integer, nullable=True),
+    json_column("body", nullable=True),
+    time_column("created_at"),
+)
+
+
+def has_tenant(session: Connection, tenant_id: str) -> bool:
+    return session.execute(select(tenants.c.tenant_id).where(tenants.c.tenant_id == tenant_id)).first() is not None
+
+
+def ensure_tenant(session: Connection, tenant_id: str) -> bool:
+    """Return True when the tenant was new."""
+    done = session.execute(insert(tenants).values(tenant_id=tenant_id).on_conflict_do_nothing())
+    if done.rowcount == 1:
+        audit.note(session, Action.TENANT_CREATED, tenant=tenant_id, object=tenant_id)
+    return done.rowcount == 1
+
+
+def add_api_key(session: Connection, **values: Any) -> None:
+    session.execute(insert(api_keys).values(**values))
+    audit.note(session, Action.KEY_CREATED, tenant=values["tenant_id"], object=values["id"], scope=values["scopes"])
+
+
+def find_api_key(session: Connection, key_id: str) -> Row[Any] | None:
+    """Return the key if it is neither revoked nor expired, and whether its last use was noted more than a minute ago."""
+    valid = (api_keys.c.revoked_at.is_(None)) & (
+        api_keys.c.expires_at.is_(None) | (api_keys.c.expires_at > func.clock_timestamp())
+    )
+    stale = (api_keys.c.last_used_at.is_(None) | (api_keys.c.last_used_at < a_minute_ago())).label("stale")
+    return session.execute(select(api_keys, stale).where(api_keys.c.id == key_id, valid)).first()
+
+
+def list_api_keys(session: Connection, tenant_id: str) -> list[Row[Any]]:
+    return list(session.execute(select(api_keys).where(api_keys.c.tenant_id == tenant_id).order_by(api_keys.c.id)))
+
+
+def revoke_api_key(session: Connection, tenant_id: str, key_id: str) -> bool:
+    done = session.execute(
+        update(api_keys)
+        .where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+        .values(revoked_at=func.clock_timestamp())
+    )
+    if done.rowcount == 1:
+        audit.note(session, Action.KEY_REVOKED, tenant=tenant_id, object=key_id)
+    return done.rowcount == 1
+
+
+def touch_api_key(session: Connection, key_id: str) -> None:
+    """Note that the key was used; asked for at most once a minute, so that reading does not become writing."""
+    session.execute(update(api_keys).where(api_keys.c.id == key_id).values(last_used_at=func.clock_timestamp()))
+
+
+def a_minute_ago() -> ColumnElement[Any]:
+    return func.clock_timestamp() - timedelta(minutes=1)
+
+
+def claim_idempotency_key(session: Connection, **values: Any) -> Row[Any] | None:
+    """Return None when the key is ours now, or the row of whoever had it first.
+
+    A second transaction with the same key waits here until the first one has committed or rolled back.
+    """
+    done = session.execute(insert(idempotency_keys).values(**values).on_conflict_do_nothing())
+    if done.rowcount == 1:
+        return None
+    names = ("tenant_id", "client_id", "route", "key")
+    return session.execute(select(idempotency_keys).where(*(idempotency_keys.c[n] == values[n] for n in names))).one()
+
+
+def keep_answer(session: Connection, *, status: int, body: dict[str, Any], **key: str) -> None:
+    session.execute(
+        update(idempotency_keys)
+        .where(*(idempotency_keys.c[name] == value for name, value in key.items()))
+        .values(status=status, body=body)
+    )

@@ -1,0 +1,92 @@
+"""Pre-train the backbone on the public rows, unless it is cached, and ask for every shard. Runs in a fresh subprocess."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, update
+
+from core.audit.entry import Actor, ActorKind
+from core.datasets.schema import ImageSchema
+from core.domain.errors import NoPublicPart
+from core.domain.identifiers import new_identifier
+from core.domain.job import JobEvent
+from core.domain.model import Recipe
+from core.persistence import datasets, jobs, models
+from core.use_cases.deactivate_slices import add_shard_job
+from core.use_cases.doors import Doors
+from core.use_cases.read_rows import PlainRows, read_rows
+from core.use_cases.register_model import backbone_key
+
+
+def build_model(job: Row[Any], *, doors: Doors) -> None:
+    """Make sure that the model's backbone exists, then put one training job per shard in the lane.
+
+    Raises:
+        StaleFence: another worker took the job over.
+        NoPublicPart: every public row was erased since the model was registered.
+    """
+    with doors.database.transaction() as session:
+        model = models.get_model(session, job.model_id)
+        key = _present_key(session, model)
+        cached = models.find_backbone(session, model.tenant_id, key) is not None
+        blocks = [] if cached else datasets.live_blocks(session, model.dataset_id, public=True)
+        dataset = datasets.find_dataset(session, model.tenant_id, model.dataset_id)
+    made = None
+    if not cached:
+        schema = ImageSchema.from_json(dataset.schema if dataset is not None else {})
+        rows = read_rows(doors, blocks, image_shape=schema.image_shape)
+        if len(rows.labels) == 0:
+            raise NoPublicPart
+        made = _pretrain(job, doors, model, schema, rows)
+    with doors.database.transaction(Actor(ActorKind.WORKER, job.worker)) as session:
+        held = jobs.hold(session, job.id, job.fence)
+        if made is not None:
+            models.add_backbone(session, tenant_id=model.tenant_id, key=key, **made)
+        session.execute(update(models.models).where(models.models.c.id == model.id).values(backbone_key=key))
+        for shard in range(Recipe.from_json(model.recipe).shards):
+            add_shard_job(session, doors, model, shard)
+        jobs.move(session, held, JobEvent.CONCLUDED)
+
+
+def _present_key(session: Connection, model: Row[Any]) -> str:
+    dataset = datasets.find_dataset(session, model.tenant_id, model.dataset_id)
+    if dataset is None:
+        raise NoPublicPart
+    leaves = datasets.public_leaves(session, model.dataset_id)
+    return backbone_key(Recipe.from_json(model.recipe), dataset, leaves)
+
+
+def _pretrain(job: Row[Any], doors: Doors, model: Row[Any], schema: ImageSchema, rows: PlainRows) -> dict[str, Any]:
+    import torch
+
+    from core.modelling.determinism import environment, pinned
+    from core.modelling.images import as_tensor, tensor_shape
+    from core.modelling.tensors import to_bytes
+    from core.modelling.vision_transformer import VisionTransformerShape
+    from core.unlearning.exact.backbone import backbone_digest, pretrain
+
+    pinned(doors.settings.trainer_threads)
+    recipe = Recipe.from_json(model.recipe).backbone
+    shape = VisionTransformerShape.from_recipe(
+        recipe, image_shape=tensor_shape(schema.image_shape), classes=len(schema.labels)
+    )
+
+    def report(epoch: int) -> None:
+        with doors.database.transaction() as session:
+            progress = {"stage": "backbone", "done": epoch, "total": recipe.epochs}
+            jobs.report_progress(session, job.id, job.fence, progress)
+
+    # Sorted by reference, so that the order of upload is no part of the result.
+    order = sorted(range(len(rows.labels)), key=lambda row: rows.records[row].tobytes())
+    images = as_tensor(rows.images[order], pixel_minimum=schema.pixel_minimum, pixel_maximum=schema.pixel_maximum)
+    labels = torch.from_numpy(rows.labels[order])
+    seed = int(model.backbone_key[:15], 16)
+    tensors = pretrain(images, labels, shape, recipe, seed=seed, progress=report)
+    data_key_id = new_identifier("bbk")
+    return {
+        "digest": backbone_digest(tensors),
+        "object_digest": doors.put_sealed(data_key_id, to_bytes(tensors)),
+        "data_key_id": data_key_id,
+        "training": {"environment": environment(), "records": len(rows.labels), "epochs": recipe.epochs},
+    }

@@ -1,0 +1,20 @@
+"""Whoever looks for all rows of somebody, and whoever is about to add rows or a model on them, take turns here.
+
+Shared: accepting a deletion, registering a model. Exclusive, and as late and short as can be: committing a data set,
+erasing rows. So a row is either seen by a deletion or refused because of it, and a model either gets a deletion's job
+or finds the rows gone.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+
+def share_ingest_lock(session: Connection, tenant_id: str) -> None:
+    """Wait for those who change the rows; let others share."""
+    session.execute(text("SELECT pg_advisory_xact_lock_shared(hashtext(:name))"), {"name": f"ingest {tenant_id}"})
+
+
+def take_ingest_lock(session: Connection, tenant_id: str) -> None:
+    """Wait for everybody, until the transaction ends."""
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"ingest {tenant_id}"})

@@ -1,0 +1,114 @@
+"""What workers do between jobs: free the jobs of dead workers, finish off their drafts, certify repairs, sign the log's head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from core.audit.entry import Actor, ActorKind
+from core.domain.deletion import RequestEvent, RequestState, WaitReason
+from core.domain.errors import OvertakenByDeletion
+from core.domain.job import JobEvent, JobKind
+from core.domain.model import Guarantee, ModelState
+from core.persistence import audit, drafts, jobs, models, nodes, requests, versions
+from core.persistence.versions import served_versions
+from core.use_cases.doors import Doors
+from core.use_cases.draft_keys import destroy_draft
+from core.use_cases.issue_certificate import issue_certificate, sign_head
+
+
+def free_expired_jobs(doors: Doors) -> int:
+    """Put jobs whose worker fell silent back into their lane, or end them after too many attempts; return how many."""
+    freed = 0
+    while True:
+        # One transaction each: a job that cannot be freed must not keep the others from it.
+        with doors.database.transaction() as session:
+            job = jobs.next_expired(session)
+            if job is None:
+                return freed
+            give_back(session, job, JobEvent.LEASE_LOST, "lease_lost")
+        freed += 1
+
+
+def give_back(session: Connection, job: Row[Any], event: JobEvent, error_code: str) -> None:
+    """Let a held job be tried again, or end it when it used up its attempts or another one waits to do the same."""
+    if jobs.has_successor(session, job):
+        jobs.move(session, job, JobEvent.CONCLUDED, error_code="superseded")
+        return
+    if job.attempt < job.max_attempts:
+        # The second try comes at once, later ones wait: whatever broke may need a moment.
+        jobs.move(session, job, event, error_code=error_code, run_after=jobs.soon(0.2 * (2 ** (job.attempt - 1) - 1)))
+        return
+    jobs.move(session, job, JobEvent.GAVE_UP, error_code=error_code)
+    if job.request_id is not None:
+        request = requests.lock_request(session, job.request_id)
+        if request.state in (RequestState.SCHEDULED, RequestState.RUNNING, RequestState.VERIFYING):
+            requests.move_request(session, request, RequestEvent.TROUBLED, wait_reason=WaitReason.JOB_DEAD)
+    if job.model_id is not None and job.kind != JobKind.DEACTIVATE:
+        model = models.lock_model(session, job.model_id)
+        if model.state == ModelState.REGISTERED:
+            models.set_model_state(session, model, ModelState.FAILED)
+
+
+def destroy_abandoned_drafts(doors: Doors) -> int:
+    """Destroy the keys of nodes and blocks whose maker died between sealing and committing them; return how many."""
+    with doors.database.transaction() as session:
+        found = nodes.abandoned_drafts(session)
+    doors.keys.destroy([row.data_key_id for row in found])
+    with doors.database.transaction() as session:
+        for row in found:
+            nodes.drop_draft(session, row.data_key_id)
+        abandoned = drafts.abandoned_drafts(session)
+    for draft in abandoned:
+        destroy_draft(doors, draft.id)
+    return len(found) + len(abandoned)
+
+
+def certify_repaired(doors: Doors, worker: str) -> int:
+    """Issue the second certificate (E2) wherever everything served is canonical again; return how many were issued."""
+    with doors.database.transaction() as session:
+        live = served_versions(session)
+    issued = 0
+    for row in live:
+        # One transaction each: reading a model's members takes long, and the log's lock is not held meanwhile.
+        while _certify_one(doors, row.model_id, worker):
+            issued += 1
+    return issued
+
+
+def _certify_one(doors: Doors, model_id: str, worker: str) -> bool:
+    try:
+        with doors.database.transaction(Actor(ActorKind.WORKER, worker)) as session:
+            if not _is_retrain_equivalent(session, model_id):
+                return False
+            waiting = requests.awaiting_retrain_equivalence(session, model_id)
+            if not waiting:
+                return False
+            # The request before the model, and both before the log: the order in which a deletion takes them.
+            request = requests.lock_request(session, waiting[0].request_id)
+            model = models.lock_model(session, model_id)
+            if not _is_retrain_equivalent(session, model_id):
+                return False
+            version = versions.live_version(session, model_id)
+            guarantee = Guarantee.RETRAIN_EQUIVALENT
+            issue_certificate(session, doors, request=request, model=model, version=version, guarantee=guarantee)
+            return True
+    except OvertakenByDeletion:
+        return False
+
+
+def _is_retrain_equivalent(session: Connection, model_id: str) -> bool:
+    version = versions.live_version(session, model_id)
+    return version is not None and version.guarantee == Guarantee.RETRAIN_EQUIVALENT
+
+
+def sign_checkpoint_if_grown(doors: Doors) -> bool:
+    """Sign the log's head when entries were added since the last checkpoint."""
+    with doors.database.transaction() as session:
+        newest = audit.latest_checkpoint(session)
+        if audit.size(session) == (newest.size if newest is not None else 0):
+            return False
+        audit.lock(session)
+        sign_head(session, doors)
+        return True

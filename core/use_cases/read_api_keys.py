@@ -1,0 +1,28 @@
+"""Show API keys: names, scopes and dates. Secrets are not known any more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.persistence import tenants
+from core.use_cases.doors import Doors
+from core.use_cases.wording import moment
+
+
+def read_api_keys(doors: Doors, tenant_id: str) -> list[dict[str, Any]]:
+    """Return a tenant's keys, also those revoked and expired."""
+    with doors.database.transaction() as session:
+        rows = tenants.list_api_keys(session, tenant_id)
+    return [
+        {
+            "id": row.id,
+            "object": "api_key",
+            "name": row.name,
+            "scopes": row.scopes,
+            "created_at": moment(row.created_at),
+            "expires_at": moment(row.expires_at),
+            "revoked_at": moment(row.revoked_at),
+            "last_used_at": moment(row.last_used_at),
+        }
+        for row in rows
+    ]

@@ -1,0 +1,70 @@
+"""Show jobs: what runs, what waits, and what became of every attempt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row
+
+from core.domain.access import Caller, Scope
+from core.domain.errors import JobNotFound
+from core.persistence import jobs
+from core.use_cases.doors import Doors
+from core.use_cases.wording import moment, page, read_cursor
+
+
+def read_jobs(
+    *, caller: Caller, doors: Doors, limit: int, cursor: str | None, filters: dict[str, Any]
+) -> dict[str, Any]:
+    """Return a page of jobs, newest first. Filters: state, kind, lane, model_id, request_id."""
+    caller.require(Scope.JOBS_READ)
+    after = read_cursor(cursor, filters)
+    with doors.database.transaction() as session:
+        rows = jobs.list_jobs(session, caller.tenant_id, limit=limit + 1, after=after, **filters)
+    return page([_describe(row) for row in rows], limit=limit, key="id", filters=filters)
+
+
+def read_job(job_id: str, *, caller: Caller, doors: Doors) -> dict[str, Any]:
+    """Return one job with its attempts.
+
+    Raises:
+        JobNotFound: the tenant has none such.
+    """
+    caller.require(Scope.JOBS_READ)
+    with doors.database.transaction() as session:
+        row = jobs.find_job(session, caller.tenant_id, job_id)
+        if row is None:
+            raise JobNotFound
+        attempts = jobs.attempts_of(session, job_id)
+    return _describe(row) | {
+        "attempts": [
+            {
+                "fence": one.fence,
+                "worker": one.worker,
+                "outcome": one.outcome,
+                "started_at": moment(one.started_at),
+                "ended_at": moment(one.ended_at),
+            }
+            for one in attempts
+        ]
+    }
+
+
+def _describe(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "object": "job",
+        "kind": row.kind,
+        "lane": row.lane,
+        "subject": row.subject,
+        "model": row.model_id,
+        "request": row.request_id,
+        "state": row.state,
+        "attempt": row.attempt,
+        "max_attempts": row.max_attempts,
+        "progress": row.progress,
+        "error_code": row.error_code,
+        "created_at": moment(row.created_at),
+        "started_at": moment(row.started_at),
+        "finished_at": moment(row.finished_at),
+    }

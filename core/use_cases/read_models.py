@@ -1,0 +1,127 @@
+"""Show models, their versions and manifests, and how much of the lattice is alive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from core.domain.access import Caller, Scope
+from core.domain.errors import ModelNotFound, VersionNotFound
+from core.domain.manifest import Manifest
+from core.domain.model import Recipe
+from core.persistence import models, nodes, versions
+from core.use_cases.doors import Doors
+from core.use_cases.wording import moment, page, read_cursor
+
+
+def read_models(*, caller: Caller, doors: Doors) -> list[dict[str, Any]]:
+    caller.require(Scope.MODELS_READ)
+    with doors.database.transaction() as session:
+        return [describe_model(session, row) for row in models.list_models(session, caller.tenant_id)]
+
+
+def read_model(model: str, *, caller: Caller, doors: Doors) -> dict[str, Any]:
+    """Return one model, by id or name.
+
+    Raises:
+        ModelNotFound: the tenant has none such.
+    """
+    caller.require(Scope.MODELS_READ)
+    with doors.database.transaction() as session:
+        return describe_model(session, _find(session, caller, model))
+
+
+def read_versions(model: str, *, caller: Caller, doors: Doors, limit: int, cursor: str | None) -> dict[str, Any]:
+    """Return a page of a model's versions, newest first, without their manifests."""
+    caller.require(Scope.MODELS_READ)
+    filters = {"model": model}
+    with doors.database.transaction() as session:
+        found = _find(session, caller, model)
+        rows = versions.list_versions(session, found.id, limit=limit + 1, before=read_cursor(cursor, filters, int))
+        live = versions.live_version(session, found.id)
+    shown = [_describe_version(row, live) for row in rows]
+    return page(shown, limit=limit, key="number", filters=filters)
+
+
+def read_version(model: str, version: str, *, caller: Caller, doors: Doors) -> dict[str, Any]:
+    """Return one version with its manifest: content (what is served) and provenance (how it came to be).
+
+    Args:
+        model: id or name.
+        version: id, number, or `serving`.
+        caller: whoever asks.
+        doors: the outside.
+
+    Raises:
+        ModelNotFound, VersionNotFound: there is none such.
+    """
+    caller.require(Scope.MODELS_READ)
+    with doors.database.transaction() as session:
+        found = _find(session, caller, model)
+        row = versions.find_version(session, found.id, version)
+        live = versions.live_version(session, found.id)
+    if row is None:
+        raise VersionNotFound
+    return _describe_version(row, live) | {"manifest": {"content": row.manifest, "provenance": row.provenance}}
+
+
+def read_nodes(model: str, *, caller: Caller, doors: Doors) -> list[dict[str, Any]]:
+    """Return the live nodes of a model, served or spare."""
+    caller.require(Scope.MODELS_READ)
+    with doors.database.transaction() as session:
+        rows = nodes.live_nodes(session, _find(session, caller, model).id)
+    names = ("key", "shard", "slices", "parent", "canonical", "data_digest", "tensor_digest", "records", "epochs")
+    return [{name: getattr(row, name) for name in names} | {"seconds": round(row.seconds, 3)} for row in rows]
+
+
+def describe_model(session: Connection, row: Row[Any]) -> dict[str, Any]:
+    """Return a model as the API shows it; its placement key is write-only."""
+    live = versions.live_version(session, row.id)
+    manifest = Manifest.from_json(live.manifest) if live is not None else None
+    recipe = Recipe.from_json(row.recipe)
+    return {
+        "id": row.id,
+        "object": "model",
+        "name": row.name,
+        "mode": "exact",
+        "dataset": row.dataset_id,
+        "state": row.state,
+        "recipe": row.recipe,
+        "policy": {"approval_required": row.approval_required, "repair": row.repair},
+        "occupancy": row.occupancy,
+        "nodes": nodes.count_nodes(session, row.id),
+        "deleted_records": models.count_tombstones(session, row.id),
+        "serving": None
+        if live is None or manifest is None
+        else {
+            "version": live.id,
+            "number": live.number,
+            "manifest_digest": live.manifest_digest,
+            "guarantee": live.guarantee,
+            "depths": list(manifest.depths()),
+            "full_depth": recipe.slices,
+            "degraded": manifest.degraded,
+        },
+        "created_at": moment(row.created_at),
+    }
+
+
+def _find(session: Connection, caller: Caller, model: str) -> Row[Any]:
+    row = models.find_model(session, caller.tenant_id, model)
+    if row is None:
+        raise ModelNotFound
+    return row
+
+
+def _describe_version(row: Row[Any], live: Row[Any] | None) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "object": "model_version",
+        "model": row.model_id,
+        "number": row.number,
+        "serving": live is not None and live.id == row.id,
+        "guarantee": row.guarantee,
+        "manifest_digest": row.manifest_digest,
+        "created_at": moment(row.created_at),
+    }

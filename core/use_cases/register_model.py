@@ -1,0 +1,135 @@
+"""Register a model in exact mode: check that the lattice can be filled, keep its placement key, ask for the build.
+
+The answer reports how many owners each slice holds. With fewer than three owners per slice on average the model is
+refused and a lattice that would do is proposed (DESIGN §4.5).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row
+from sqlalchemy.exc import IntegrityError
+
+from core.audit.sorted_tree import commit
+from core.domain.access import Caller, Scope
+from core.domain.canonical import canonical
+from core.domain.errors import DatasetNotFound, NameTaken, NoPublicPart, TooFewLayers, TooFewOwners
+from core.domain.identifiers import new_identifier
+from core.domain.job import JobKind
+from core.domain.model import MINIMUM_OWNERS_PER_SLICE, TRAINER_PROTOCOL, ModelState, Recipe
+from core.lattice.occupancy import Occupancy, occupancy, propose
+from core.lattice.placement import place
+from core.persistence import datasets, jobs, models
+from core.use_cases.answer_once import Answer, OnceKey, answer_once
+from core.use_cases.doors import Doors
+from core.use_cases.ingest_lock import share_ingest_lock
+from core.use_cases.read_models import describe_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOrder:
+    """What a caller wants registered."""
+
+    name: str
+    dataset: str
+    recipe: Recipe
+    placement_key: bytes | None = None
+    """32 bytes, or None for a fresh one. Written to the key store; no answer ever shows it."""
+    approval_required: bool = False
+    repair: bool = True
+
+
+def register_model(order: ModelOrder, *, caller: Caller, once: OnceKey, doors: Doors) -> Answer:
+    """Register a model and ask for its first version to be built.
+
+    Raises:
+        DatasetNotFound: the tenant has no such data set.
+        NoPublicPart, TooFewLayers, TooFewOwners: the lattice cannot be built on it.
+        NameTaken: the tenant has a model of that name.
+    """
+    caller.require(Scope.MODELS_WRITE)
+    try:
+        return answer_once(doors, caller, once, lambda session: _register(session, order, caller, doors))
+    except IntegrityError as error:
+        if "models_name_unique" not in str(error.orig):
+            raise
+        raise NameTaken("a model of that name exists already") from None
+
+
+def _register(session: Connection, order: ModelOrder, caller: Caller, doors: Doors) -> Answer:
+    share_ingest_lock(session, caller.tenant_id)
+    dataset = datasets.find_dataset(session, caller.tenant_id, order.dataset)
+    if dataset is None:
+        raise DatasetNotFound
+    recipe = order.recipe
+    if recipe.backbone.layers < recipe.slices:
+        raise TooFewLayers(f"{recipe.slices} slices need at least as many layers, got {recipe.backbone.layers}")
+    if dataset.public_records == 0:
+        raise NoPublicPart("declare public rows (public_column in the schema): the backbone is pre-trained on them")
+    placement_key = order.placement_key or secrets.token_bytes(32)
+    key = backbone_key(recipe, dataset, datasets.public_leaves(session, dataset.id))
+    seats = _occupancy(session, dataset, recipe, placement_key)
+    model_id = new_identifier("mdl")
+    # The key is durable before the row that names it; an unused key is garbage and no more.
+    doors.keys.put(f"placement_{model_id}", placement_key)
+    models.add_model(
+        session,
+        shards=recipe.shards,
+        slice_count=recipe.slices,
+        tenant_id=caller.tenant_id,
+        id=model_id,
+        name=order.name,
+        dataset_id=dataset.id,
+        recipe=recipe.as_json(),
+        placement_key_id=f"placement_{model_id}",
+        state=ModelState.REGISTERED,
+        approval_required=order.approval_required,
+        repair=order.repair,
+        backbone_key=key,
+        occupancy={
+            "owners": seats.owners,
+            "records": seats.records,
+            "mean_owners_per_slice": round(seats.mean_owners, 2),
+            "empty_slices": len(seats.empty_slices),
+        },
+    )
+    jobs.add_job(
+        session,
+        tenant_id=caller.tenant_id,
+        id=new_identifier("job"),
+        kind=JobKind.BUILD,
+        subject=f"{model_id}/build",
+        model_id=model_id,
+        max_attempts=doors.settings.max_attempts,
+    )
+    model = models.get_model(session, model_id)
+    return Answer(status=201, body=describe_model(session, model))
+
+
+def _occupancy(session: Connection, dataset: Row[Any], recipe: Recipe, placement_key: bytes) -> Occupancy:
+    owners = datasets.private_owners(session, dataset.id)
+    places = [place(placement_key, bytes(row.owner), shards=recipe.shards, slices=recipe.slices) for row in owners]
+    seats = occupancy(places, recipe.shards, recipe.slices, records=[row.records for row in owners])
+    if not seats.sufficient:
+        shards, slices = propose(len(owners), recipe.slices)
+        raise TooFewOwners(
+            f"{len(owners)} owners fill {recipe.shards * recipe.slices} slices with {seats.mean_owners:.1f} each on "
+            f"average, and at least {MINIMUM_OWNERS_PER_SLICE} are needed; "
+            f"{shards} shards of {slices} slices would do"
+        )
+    return seats
+
+
+def backbone_key(recipe: Recipe, dataset: Row[Any], public_leaves: list[bytes]) -> str:
+    """Return the name under which a backbone is cached: a digest of the recipe and of the public rows it learns."""
+    inputs = {
+        "trainer_protocol": TRAINER_PROTOCOL,
+        "recipe": asdict(recipe.backbone),
+        "rows": commit(public_leaves),
+        "schema": dataset.schema,
+    }
+    return hashlib.sha256(b"lethe backbone\x00" + canonical(inputs)).hexdigest()

@@ -1,0 +1,125 @@
+"""Find the records that a deletion request is about, and the models that learned from them. References only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from core.domain.deletion import CopiesPolicy, DeletedRecord
+from core.domain.errors import DatasetNotFound, ModelNotFound, SubjectMissing
+from core.domain.model import Recipe
+from core.domain.references import owner_reference, record_reference
+from core.lattice.placement import place
+from core.persistence import datasets, models
+from core.use_cases.doors import Doors
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whom a request is about, as the caller said it. Never printed, stored or logged."""
+
+    identity_type: str
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class RecordSubject:
+    """Records of one data set, as the caller named them. Never printed, stored or logged."""
+
+    dataset: str
+    record_ids: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeletionOrder:
+    """What a caller asks to be forgotten."""
+
+    identities: tuple[Identity, ...] = ()
+    records: tuple[RecordSubject, ...] = ()
+    models: tuple[str, ...] | None = None
+    """Identifiers or names; None: every model that saw the subject, and the data sets themselves."""
+    copies: CopiesPolicy = CopiesPolicy.REPORT
+    external_id: str | None = None
+    regulation: str | None = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The subject of a request as Lethe knows it."""
+
+    owners: frozenset[bytes]
+    """Owners named by identity; they are refused at ingest from now on."""
+    records: list[Row[Any]]
+    """Rows of `records`: dataset_id, record, owner, content, public."""
+    models: list[Row[Any]]
+    copies: int
+    """Records of other owners with identical content; among `records` already when the policy says expand."""
+
+    @property
+    def in_backbone(self) -> bool:
+        """Whether a record lies in the public part that an affected model's backbone was pre-trained on."""
+        learned = {model.dataset_id for model in self.models}
+        return any(row.public and row.dataset_id in learned for row in self.records)
+
+
+def resolve_subjects(session: Connection, doors: Doors, tenant_id: str, order: DeletionOrder) -> Resolved:
+    """Look up an order's subjects.
+
+    Raises:
+        SubjectMissing: the order names nobody.
+        DatasetNotFound, ModelNotFound: it names what does not exist.
+    """
+    if not order.identities and not any(subject.record_ids for subject in order.records):
+        raise SubjectMissing
+    key = doors.tenant_key(tenant_id)
+    owners = frozenset(owner_reference(key, one.identity_type, one.value) for one in order.identities)
+    rows = datasets.records_of_owners(session, tenant_id, owners) if owners else []
+    for subject in order.records:
+        dataset = datasets.find_dataset(session, tenant_id, subject.dataset)
+        if dataset is None:
+            raise DatasetNotFound
+        references = [record_reference(key, record_id) for record_id in subject.record_ids]
+        rows += datasets.records_by_reference(session, tenant_id, dataset.id, references)
+    found = {(row.dataset_id, bytes(row.record)): row for row in rows}
+    subjects = owners | {bytes(row.owner) for row in found.values()}
+    copies = [
+        row
+        for row in datasets.copies_of(session, tenant_id, {bytes(row.content) for row in found.values()})
+        if (row.dataset_id, bytes(row.record)) not in found and bytes(row.owner) not in subjects
+    ]
+    if order.copies is CopiesPolicy.EXPAND:
+        found |= {(row.dataset_id, bytes(row.record)): row for row in copies}
+    records = [found[name] for name in sorted(found)]
+    return Resolved(
+        owners=owners,
+        records=records,
+        models=_affected(session, tenant_id, order, {row.dataset_id for row in records}),
+        copies=len(copies),
+    )
+
+
+def _affected(session: Connection, tenant_id: str, order: DeletionOrder, dataset_ids: set[str]) -> list[Row[Any]]:
+    everyone = models.models_on(session, tenant_id, dataset_ids)
+    if order.models is None:
+        return everyone
+    wanted = set()
+    for name in order.models:
+        model = models.find_model(session, tenant_id, name)
+        if model is None:
+            raise ModelNotFound
+        wanted.add(model.id)
+    return [model for model in everyone if model.id in wanted]
+
+
+def placed(doors: Doors, model: Row[Any], rows: list[Row[Any]]) -> list[DeletedRecord]:
+    """Return where in the model each private record of its data set was learned."""
+    recipe = Recipe.from_json(model.recipe)
+    key = doors.keys.get(model.placement_key_id)
+    dead = []
+    for row in rows:
+        if row.dataset_id == model.dataset_id and not row.public:
+            where = place(key, bytes(row.owner), shards=recipe.shards, slices=recipe.slices)
+            dead.append(DeletedRecord(bytes(row.record), bytes(row.owner), where.shard, where.slice))
+    return dead

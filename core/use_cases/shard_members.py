@@ -1,0 +1,32 @@
+"""Who is where in a model now: the members of every slice, and the sorted Merkle tree that commits to them. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from core.domain.model import Recipe
+from core.lattice.placement import Place, place
+from core.persistence import models
+from core.use_cases.doors import Doors
+
+Leaves = Mapping[Place, list[bytes]]
+"""Per slice the 64-byte leaves record ‖ content, in the order of their record references."""
+
+
+def slice_leaves(session: Connection, doors: Doors, model: Row[Any]) -> tuple[Leaves, dict[bytes, Place]]:
+    """Return each slice's leaves and each owner's place, for everything the model may learn from now."""
+    recipe = Recipe.from_json(model.recipe)
+    key = doors.keys.get(model.placement_key_id)
+    places: dict[bytes, Place] = {}
+    leaves: dict[Place, list[bytes]] = {
+        Place(shard, number): [] for shard in range(recipe.shards) for number in range(recipe.slices)
+    }
+    for row in models.members(session, model):
+        owner = bytes(row.owner)
+        if owner not in places:
+            places[owner] = place(key, owner, shards=recipe.shards, slices=recipe.slices)
+        leaves[places[owner]].append(bytes(row.record) + bytes(row.content))
+    return leaves, places
