@@ -1,0 +1,85 @@
+"""Models: register, watch, and read what exactly is served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from api.dependencies import Caller, Cursor, DoorsDoor, Limit, MaybeKey, answered, needs, once
+from api.documentation import BODY
+from api.schemas.answers import FullVersion, Model, Node, Version
+from api.schemas.common import Page
+from api.schemas.models import ModelBody
+from core.domain.access import Scope
+from core.domain.errors import BadInput
+from core.use_cases.read_models import read_model, read_models, read_nodes, read_version, read_versions
+from core.use_cases.register_model import register_model
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=Model,
+    responses=BODY,
+    dependencies=[needs(Scope.MODELS_WRITE)],
+    summary="Register a model in exact mode",
+)
+def register(body: ModelBody, caller: Caller, doors: DoorsDoor, key: MaybeKey, response: Response) -> dict[str, Any]:
+    """Check that the lattice can be filled, report its occupancy, and begin to train."""
+    try:
+        order = body.as_order()
+    except ValueError as error:
+        raise BadInput(f"the recipe does not hold together: {error}") from None
+    once_key = once("POST /v1/models", key, body.fingerprint())
+    return answered(response, register_model(order, caller=caller, once=once_key, doors=doors))
+
+
+@router.get("", response_model=Page[Model], dependencies=[needs(Scope.MODELS_READ)], summary="List models")
+def list_models(caller: Caller, doors: DoorsDoor) -> dict[str, Any]:
+    return {"object": "list", "data": read_models(caller=caller, doors=doors), "has_more": False, "next_cursor": None}
+
+
+@router.get(
+    "/{model}",
+    response_model=Model,
+    dependencies=[needs(Scope.MODELS_READ)],
+    summary="Look at one model, by id or name",
+)
+def get_model(model: str, caller: Caller, doors: DoorsDoor) -> dict[str, Any]:
+    return read_model(model, caller=caller, doors=doors)
+
+
+@router.get(
+    "/{model}/nodes",
+    response_model=Page[Node],
+    dependencies=[needs(Scope.MODELS_READ)],
+    summary="List the live nodes, served or spare",
+)
+def list_nodes(model: str, caller: Caller, doors: DoorsDoor) -> dict[str, Any]:
+    found = read_nodes(model, caller=caller, doors=doors)
+    return {"object": "list", "data": found, "has_more": False, "next_cursor": None}
+
+
+@router.get(
+    "/{model}/versions",
+    response_model=Page[Version],
+    dependencies=[needs(Scope.MODELS_READ)],
+    summary="List versions, newest first",
+)
+def list_versions(
+    model: str, caller: Caller, doors: DoorsDoor, limit: Limit = 50, cursor: Cursor = None
+) -> dict[str, Any]:
+    return read_versions(model, caller=caller, doors=doors, limit=limit, cursor=cursor)
+
+
+@router.get(
+    "/{model}/versions/{version}",
+    response_model=FullVersion,
+    dependencies=[needs(Scope.MODELS_READ)],
+    summary="Read a version's manifest, by id, number or `serving`",
+)
+def get_version(model: str, version: str, caller: Caller, doors: DoorsDoor) -> dict[str, Any]:
+    return read_version(model, version, caller=caller, doors=doors)

@@ -1,0 +1,317 @@
+"""What the service answers with. Fields may be added to any answer, so clients ignore those that they do not know."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from api.schemas.common import Hex, Shown, Time
+from core.domain.access import Scope
+from core.domain.deletion import CopiesPolicy, RequestState, Result, WaitReason
+from core.domain.job import JobKind, JobState, Lane
+from core.domain.model import FamilyName, Guarantee, ModelState
+
+
+class Copies(Shown):
+    """Records of other owners with identical content, and what is done about them."""
+
+    under_other_owners: int
+    policy: CopiesPolicy
+
+
+class RequestScope(Shown):
+    models: list[str] | None = Field(description="Null: every model that saw the subject, and the rows themselves.")
+
+
+class RequestJob(Shown):
+    id: str
+    model: str | None
+    state: JobState
+
+
+class RequestCertificate(Shown):
+    id: str
+    model: str | None
+    guarantee: Guarantee | None
+
+
+class DeletionRequest(Shown):
+    """A deletion request: states, counts and links. Whom it is about is shown as keyed references only."""
+
+    id: str = Field(examples=["dr_01kt3v8y6mxv0e7q8j9d2s4f5g"])
+    object: Literal["deletion_request"]
+    state: RequestState
+    wait_reason: WaitReason | None
+    result: Result | None
+    external_id: str | None
+    regulation: str | None
+    subject_references: list[Hex]
+    records: int = Field(description="How many records it is about.")
+    copies: Copies
+    scope: RequestScope
+    jobs: list[RequestJob]
+    nodes_switched_off: int
+    certificates: list[RequestCertificate]
+    related: list[str] = Field(description="Other requests about the same owners.")
+    row_version: int = Field(description="The ETag, for If-Match.")
+    received_at: Time
+    influence_free_at: Time | None = Field(description="When no served tensor was a function of the records any more.")
+    completed_at: Time | None
+    updated_at: Time
+
+
+class ReceiptEntry(Shown):
+    """Where the audit log says that the request was received."""
+
+    log_origin: str
+    index: int
+
+
+class Receipt(DeletionRequest):
+    """A deletion request as it was accepted."""
+
+    receipt: ReceiptEntry
+
+
+class RepairCost(Shown):
+    slice_epochs: int
+    record_epochs: int
+
+
+class SlicePlace(Shown):
+    shard: int
+    slice: int
+
+
+class ModelPreview(Shown):
+    model: str
+    slices_struck: list[SlicePlace]
+    nodes_switched_off: int
+    nodes_left: int
+    depths_left: list[int]
+    shards_left: int
+    degraded: bool
+    repair_cost: RepairCost
+
+
+class Preview(Shown):
+    """What a deletion would do now."""
+
+    object: Literal["deletion_preview"]
+    records: int
+    copies: Copies
+    owner_in_backbone: bool
+    models: list[ModelPreview]
+
+
+class Dataset(Shown):
+    """A data set: counts and schema; no row and no identity."""
+
+    id: str
+    object: Literal["dataset"]
+    name: str
+    schema_: dict[str, Any] = Field(alias="schema")
+    records: int
+    public_records: int
+    owners: int
+    copies_under_other_owners: int
+    created_at: Time
+
+
+class ShownRecipe(Shown):
+    shards: int
+    slices: int
+    family: FamilyName
+    family_budget: int | None
+    backbone: dict[str, Any]
+    node: dict[str, Any]
+
+
+class ShownPolicy(Shown):
+    approval_required: bool
+    repair: bool
+
+
+class Occupancy(Shown):
+    """How full the slices are: (shards, slices) counts."""
+
+    owners: list[list[int]]
+    records: list[list[int]]
+    mean_owners_per_slice: float
+    empty_slices: int
+
+
+class Serving(Shown):
+    """What predictors answer from."""
+
+    version: str
+    number: int
+    manifest_digest: Hex
+    guarantee: Guarantee
+    depths: list[int] = Field(description="Per shard, how many slices its nodes have learned; 0: the shard is dead.")
+    full_depth: int
+    degraded: bool = Field(description="Every shard is dead and the public model answers.")
+
+
+class NodeCounts(Shown):
+    live: int
+    dead: int
+
+
+class Model(Shown):
+    """A model. Its placement key is write-only."""
+
+    id: str
+    object: Literal["model"]
+    name: str
+    mode: Literal["exact"]
+    dataset: str
+    state: ModelState
+    recipe: ShownRecipe
+    policy: ShownPolicy
+    occupancy: Occupancy
+    nodes: NodeCounts
+    deleted_records: int
+    serving: Serving | None
+    created_at: Time
+
+
+class Version(Shown):
+    """A version, which never changes."""
+
+    id: str
+    object: Literal["model_version"]
+    model: str
+    number: int
+    serving: bool
+    guarantee: Guarantee
+    manifest_digest: Hex
+    created_at: Time
+
+
+class ShownManifest(Shown):
+    """What a version serves, and how it came to be; the digest is of the content."""
+
+    content: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+class FullVersion(Version):
+    """A version with its manifest."""
+
+    manifest: ShownManifest
+
+
+class Node(Shown):
+    """A trained block for one set of slices of one shard."""
+
+    key: Hex
+    shard: int
+    slices: list[int]
+    parent: Hex | None
+    canonical: bool
+    data_digest: Hex
+    tensor_digest: Hex
+    records: int
+    epochs: int
+    seconds: float
+
+
+class Job(Shown):
+    """Work on one model."""
+
+    id: str
+    object: Literal["job"]
+    kind: JobKind
+    lane: Lane
+    subject: str
+    model: str | None
+    request: str | None
+    state: JobState
+    attempt: int
+    max_attempts: int
+    progress: dict[str, Any] | None
+    error_code: str | None
+    created_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+
+
+class Attempt(Shown):
+    fence: int
+    worker: str
+    outcome: str | None
+    started_at: Time
+    ended_at: Time | None
+
+
+class FullJob(Job):
+    """A job with its attempts."""
+
+    attempts: list[Attempt]
+
+
+class Certificate(Shown):
+    """A certificate in a list; its envelope is fetched on its own."""
+
+    id: str
+    object: Literal["certificate"]
+    request: str
+    model: str | None
+    version: str | None
+    guarantee: Guarantee | None
+    sha256: Hex
+    log_index: int
+    issued_at: Time
+
+
+class LogEntry(Shown):
+    """An entry of the audit log; `bytes` is what was hashed, in base64."""
+
+    index: int
+    entry: dict[str, Any]
+    bytes: str
+    leaf_hash: str
+
+
+class InclusionProof(Shown):
+    index: int
+    size: int
+    leaf_hash: str
+    path: list[str] = Field(description="Hashes in base64, from the leaf upwards (RFC 9162).")
+
+
+class ConsistencyProof(Shown):
+    from_: int = Field(alias="from")
+    to: int
+    path: list[str]
+
+
+class ApiKey(Shown):
+    """An API key; its secret is not known any more."""
+
+    id: str
+    object: Literal["api_key"]
+    name: str
+    scopes: list[Scope]
+    created_at: Time
+    expires_at: Time | None
+    revoked_at: Time | None
+    last_used_at: Time | None
+
+
+class NewApiKey(Shown):
+    """An API key at the only moment when its secret is known."""
+
+    id: str
+    object: Literal["api_key"]
+    secret: str = Field(description="Shown this once.")
+    scopes: list[Scope]
+    expires_at: Time | None
+
+
+class WhoAmI(Shown):
+    tenant: str
+    key: str
+    scopes: list[Scope]

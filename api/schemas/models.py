@@ -1,0 +1,124 @@
+"""Models on the wire."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from api.schemas.datasets import Name
+from core.domain.model import PLACEMENT_KEY_BYTES, BackboneRecipe, FamilyName, NodeRecipe, Recipe
+from core.use_cases.register_model import ModelOrder
+
+_BACKBONE, _NODE = BackboneRecipe(), NodeRecipe()
+
+
+class BackboneBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    width: int = _BACKBONE.width
+    layers: int = _BACKBONE.layers
+    heads: int = _BACKBONE.heads
+    patch: int | None = _BACKBONE.patch
+    epochs: int = _BACKBONE.epochs
+    batch_size: int = _BACKBONE.batch_size
+    learning_rate: float = _BACKBONE.learning_rate
+    weight_decay: float = _BACKBONE.weight_decay
+    shift: int = _BACKBONE.shift
+
+
+class NodeBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    rank: int = _NODE.rank
+    alpha: float = _NODE.alpha
+    epochs: int = _NODE.epochs
+    batch_size: int = _NODE.batch_size
+    learning_rate: float = _NODE.learning_rate
+    head_learning_rate: float = _NODE.head_learning_rate
+    weight_decay: float = _NODE.weight_decay
+
+
+class RecipeBody(BaseModel):
+    """Everything about training; fixed at registration and part of every node's key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    shards: int = Field(examples=[3], description="m: independent ensembles that vote.")
+    slices: int = Field(examples=[4], description="L: parts of a shard, each switched off on its own.")
+    family: FamilyName = FamilyName.SUBSET_TRIE
+    family_budget: int | None = None
+    backbone: BackboneBody = BackboneBody()
+    node: NodeBody = NodeBody()
+
+    def as_recipe(self) -> Recipe:
+        return Recipe(
+            shards=self.shards,
+            slices=self.slices,
+            family=self.family,
+            family_budget=self.family_budget,
+            backbone=BackboneRecipe(**self.backbone.model_dump()),
+            node=NodeRecipe(**self.node.model_dump()),
+        )
+
+
+class PolicyBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    approval_required: bool = Field(default=False, description="Deletions wait for a second person.")
+    repair: bool = Field(default=True, description="Rebuild what deletions switched off, in the background.")
+
+
+class ModelBody(BaseModel):
+    """Register a model in exact mode."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "digits",
+                    "dataset": "digits",
+                    "recipe": {"shards": 3, "slices": 4, "family": "subset_trie"},
+                    "policy": {"approval_required": False, "repair": True},
+                }
+            ]
+        },
+    )
+
+    name: Name
+    dataset: str = Field(examples=["digits"], description="Id or name of a data set.")
+    recipe: RecipeBody
+    policy: PolicyBody = PolicyBody()
+    placement_key: SecretStr | None = Field(
+        default=None, description="32 bytes in base64; write-only. Without it a fresh key is made."
+    )
+
+    @field_validator("placement_key")
+    @classmethod
+    def _thirty_two_bytes(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                decoded = base64.b64decode(value.get_secret_value(), validate=True)
+            except (binascii.Error, ValueError):
+                raise ValueError("the placement key is not base64") from None
+            if len(decoded) != PLACEMENT_KEY_BYTES:
+                raise ValueError(f"a placement key has {PLACEMENT_KEY_BYTES} bytes")
+        return value
+
+    def as_order(self) -> ModelOrder:
+        key = self.placement_key
+        return ModelOrder(
+            name=self.name,
+            dataset=self.dataset,
+            recipe=self.recipe.as_recipe(),
+            placement_key=None if key is None else base64.b64decode(key.get_secret_value()),
+            approval_required=self.policy.approval_required,
+            repair=self.policy.repair,
+        )
+
+    def fingerprint(self) -> bytes:
+        """Return what makes two bodies the same request, the key included."""
+        key = self.placement_key.get_secret_value() if self.placement_key is not None else ""
+        return self.model_dump_json().encode() + b"\x00" + key.encode()

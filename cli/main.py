@@ -1,0 +1,52 @@
+"""The commands, by name. Every page here imports what it needs when its command runs: `lethe --help` loads no database."""
+
+from __future__ import annotations
+
+import typer
+
+from cli import audit, datasets, delete, demo, fsck, keys, migrate, models, requests, serve, verify
+from cli.output import FAILED, CommandFailed, say
+from core.domain.errors import LetheError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Unlearning as a service: models that forget, and proof that they did.",
+)
+
+RUN, USE, TRUST, OPERATE = "Run it", "Use it", "Verify it", "Operate it"
+
+app.command(rich_help_panel=RUN)(serve.serve)
+app.command(hidden=True)(serve.api)
+app.command(rich_help_panel=RUN)(demo.demo)
+app.command(rich_help_panel=RUN)(serve.worker)
+app.command(rich_help_panel=RUN)(serve.predictor)
+
+app.add_typer(datasets.app, name="datasets", rich_help_panel=USE)
+app.add_typer(models.app, name="models", rich_help_panel=USE)
+app.command(rich_help_panel=USE)(delete.delete)
+app.add_typer(requests.app, name="requests", rich_help_panel=USE)
+
+app.command(rich_help_panel=TRUST)(verify.verify)
+app.add_typer(audit.app, name="audit", rich_help_panel=TRUST)
+app.command(rich_help_panel=TRUST)(fsck.fsck)
+
+app.add_typer(keys.app, name="keys", rich_help_panel=OPERATE)
+app.add_typer(migrate.app, name="migrate", rich_help_panel=OPERATE)
+
+
+def main() -> None:
+    """Run a command; what Lethe refuses is one sentence, not a traceback."""
+    try:
+        app()
+    except CommandFailed as failure:
+        say(f"lethe: {failure.sentence}")
+        raise SystemExit(failure.exit_code) from None
+    except LetheError as error:
+        say(f"lethe: {error.detail}")
+        raise SystemExit(FAILED) from None
+
+
+if __name__ == "__main__":
+    main()

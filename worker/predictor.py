@@ -1,0 +1,213 @@
+"""The predictor: follows every model's live manifest and answers from it, swapping whole ensembles at once.
+
+One thread listens for new versions, builds the next ensemble beside the present one and swaps a reference. An answer is
+computed from one ensemble and names its manifest; if a swap happened meanwhile it is computed again. The predictor may
+answer only while it confirmed lately, in the database, which version it serves: so a deletion knows when nobody can
+answer from an older one, also when this process hangs or is cut off.
+
+The last look at what is current, and the writing of the answer, are one turn of the event loop; and a new version is
+confirmed only after the turn in which it was swapped in. So after the first answer of a version none of an older one
+leaves, and none leaves after its certificate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import chain
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.security import HTTPAuthorizationCredentials
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from api import documentation, problems
+from api.dependencies import bearer
+from api.envelope import Envelope
+from core.domain.access import Caller, Scope
+from core.domain.errors import BadInput, ManifestStale, ModelNotServed
+from core.domain.identifiers import new_identifier
+from core.settings import Settings
+from core.use_cases.authenticate import authenticate
+from core.use_cases.doors import Doors, open_doors
+from core.use_cases.follow_manifest import Follower, ServedModel
+
+MOST_INPUTS = 1024
+LARGEST_BODY = 64 << 20
+"""Bytes of a body; it is refused before it is read further."""
+REMEMBERED_SECONDS = 2.0
+"""For how long a predictor goes on believing an API key: one that is revoked ends here so much later."""
+SETTLE_SECONDS = 5.0
+
+
+class PredictionBody(BaseModel):
+    """Images to classify, as numbers in the data set's own pixel range."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        hide_input_in_errors=True,
+        json_schema_extra={"examples": [{"model": "digits", "inputs": [[[0, 16], [8, 0]]]}]},
+    )
+
+    model: str = Field(examples=["digits"], description="Id or name.")
+    inputs: list[Any] = Field(
+        min_length=1,
+        max_length=MOST_INPUTS,
+        description="Images of the schema's shape.",
+    )
+
+
+class ServedManifest(BaseModel):
+    version: str
+    number: int
+    digest: str
+
+
+class Prediction(BaseModel):
+    label: str
+    probability: float
+
+
+class PredictionAnswer(BaseModel):
+    """One prediction per image, all from the manifest that is named."""
+
+    model: str
+    manifest: ServedManifest
+    degraded: bool = Field(description="Every shard is dead and the public model answered.")
+    predictions: list[Prediction]
+
+
+def create_predictor(doors: Doors | None = None) -> FastAPI:
+    """Return the predictor's application; without doors, the environment says where everything is."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.doors = doors or open_doors(Settings())
+        app.state.known = {}
+        settle = _settling(asyncio.get_running_loop())
+        app.state.follower = Follower(app.state.doors, new_identifier("prd"), settle)
+        app.state.follower.start()
+        yield
+        await run_in_threadpool(app.state.follower.stop)  # it may be waiting for a turn of this loop
+
+    app = FastAPI(title="Lethe predictor", lifespan=lifespan, redirect_slashes=False)
+    problems.install(app)
+    documentation.install(app)
+    app.add_middleware(Envelope, most_bytes=LARGEST_BODY)
+    app.get("/healthz", summary="Does the process live?")(health)
+    app.get("/readyz", summary="May it answer?", responses=documentation.UNREADY)(ready)
+    app.post(
+        "/v1/predict",
+        response_model=PredictionAnswer,
+        responses=documentation.PROBLEMS | documentation.BODY,
+        summary="Classify images",
+    )(predict)
+    return app
+
+
+async def health() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+async def ready(request: Request) -> dict[str, Any]:
+    follower: Follower = request.app.state.follower
+    if not follower.confirmed_lately():
+        raise ManifestStale
+    return {"status": "ready", "models": len(list(follower.models()))}
+
+
+async def known_caller(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> Caller:
+    """Return whoever calls, as the database said within the last two seconds; refusals are not remembered.
+
+    Raises:
+        Unauthenticated: there is no key, or it is unknown, expired or revoked.
+    """
+    known: dict[bytes, tuple[Caller, float]] = request.app.state.known
+    text = credentials.credentials if credentials else ""
+    digest = hashlib.sha256(text.encode()).digest()
+    caller, asked = known.get(digest, (None, 0.0))
+    now = time.monotonic()
+    if caller is None or now - asked > REMEMBERED_SECONDS:
+        caller = await run_in_threadpool(authenticate, request.app.state.doors, text)
+        for old in [one for one, (_, since) in known.items() if now - since > REMEMBERED_SECONDS]:
+            del known[old]
+        known[digest] = caller, now
+    return caller
+
+
+async def predict(body: PredictionBody, caller: Annotated[Caller, Depends(known_caller)], request: Request) -> Response:
+    """Classify images; the answer names the manifest that it came from. Scope: `models:predict`."""
+    caller.require(Scope.MODELS_PREDICT)
+    follower: Follower = request.app.state.follower
+    while True:
+        served = follower.find(caller.tenant_id, body.model)
+        if served is None:
+            raise ModelNotServed
+        content = await run_in_threadpool(answer, served, body.inputs)
+        # From here to the socket nothing waits: what is current now is current when the answer leaves.
+        if not follower.may_answer(served):
+            raise ManifestStale
+        if follower.is_current(served):
+            return Response(content, media_type="application/json")
+
+
+def _settling(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+    def settle() -> None:
+        # One turn of the loop: whatever was checked before it is written now.
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(SETTLE_SECONDS)
+
+    return settle
+
+
+def answer(served: ServedModel, inputs: list[Any]) -> bytes:
+    """Return the JSON of one ensemble's answer.
+
+    Raises:
+        BadInput: the inputs are no images of the model's shape.
+    """
+    chances = served.probabilities(read_images(inputs, served))
+    best = chances.argmax(axis=1)
+    return json.dumps(
+        {
+            "model": served.model_id,
+            "manifest": {"version": served.version_id, "number": served.number, "digest": served.manifest_digest},
+            "degraded": served.ensemble.degraded,
+            "predictions": [
+                {"label": served.schema.labels[index], "probability": round(float(chances[row, index]), 6)}
+                for row, index in enumerate(best)
+            ],
+        }
+    ).encode()
+
+
+def read_images(inputs: list[Any], served: ServedModel) -> NDArray[np.float32]:
+    """Return (n, *image_shape) pixels in the schema's range.
+
+    Raises:
+        BadInput: the inputs are no such numbers; what they are is not repeated.
+    """
+    schema = served.schema
+    try:
+        with np.errstate(over="ignore"):
+            images = np.asarray(inputs, dtype=np.float32)
+    except (ValueError, TypeError, OverflowError):
+        raise BadInput("inputs are not numbers, or not of one shape") from None
+    if images.shape[1:] != schema.image_shape:
+        raise BadInput(f"an image of this model has the shape {schema.image_shape}")
+    pixels: Any = inputs
+    for _ in schema.image_shape:
+        pixels = chain.from_iterable(pixels)
+    if not set(map(type, pixels)) <= {int, float}:  # NumPy reads texts and truth values as numbers, too
+        raise BadInput("inputs are not numbers, or not of one shape")
+    if not np.isfinite(images).all() or images.min() < schema.pixel_minimum or images.max() > schema.pixel_maximum:
+        raise BadInput(f"pixels lie within {schema.pixel_minimum:g} to {schema.pixel_maximum:g}")
+    return images
