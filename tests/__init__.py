@@ -1,0 +1,1 @@
+"""What Lethe promises, a sentence per test: `unit` mirrors core, `integration` needs Postgres, `acceptance` tells stories."""

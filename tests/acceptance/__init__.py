@@ -1,0 +1,1 @@
+"""Stories told end to end, against a service that runs."""

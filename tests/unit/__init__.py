@@ -1,0 +1,1 @@
+"""Tests that need nothing but Python: one room for each room of core."""

@@ -1,0 +1,1 @@
+"""Trees, notes, certificates, and what must not verify."""

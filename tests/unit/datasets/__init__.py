@@ -1,0 +1,1 @@
+"""Tests of data sets: schemas, files, rows and blocks."""

@@ -1,0 +1,1 @@
+"""Tests of the key store and the seal."""

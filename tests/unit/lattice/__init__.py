@@ -1,0 +1,1 @@
+"""Tests of the combinatorics: placement, families, survival, occupancy and cost."""

@@ -1,0 +1,1 @@
+"""Tests of `core/unlearning`; `tiny` is the small world they share."""
