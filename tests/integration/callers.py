@@ -40,6 +40,7 @@ def service(server_url: str, template: str, directory: Path, **settings: Any) ->
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         url = sibling(server_url, name)
         opened = open_doors(Settings(database_url=url, data_directory=directory, **settings))
+        world.settle(opened)
         prepare_service(opened)
         yield opened
         opened.database.close()

@@ -15,6 +15,7 @@ from core.persistence.database import Database, migrate
 from core.settings import Settings
 from core.use_cases.doors import Doors, open_doors
 from core.use_cases.prepare_service import prepare_service
+from tests.integration.world import settle
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +55,7 @@ def database_url(server_url: str, template: str) -> Iterator[str]:
 @pytest.fixture
 def doors(database_url: str, tmp_path: Path) -> Iterator[Doors]:
     opened = open_doors(Settings(database_url=database_url, data_directory=tmp_path / "lethe"))
+    settle(opened)
     prepare_service(opened)
     yield opened
     opened.database.close()

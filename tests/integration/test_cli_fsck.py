@@ -29,7 +29,7 @@ from core.use_cases.doors import DEFAULT_TENANT, LOG_KEY, Doors, open_doors
 from core.use_cases.finding import Severity
 from core.use_cases.prepare_service import prepare_service
 from core.use_cases.shard_members import slice_leaves
-from tests.integration.world import ask, built, deactivate, drain
+from tests.integration.world import ask, built, deactivate, drain, settle
 
 HOUR = 3600
 
@@ -50,6 +50,7 @@ def finished(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     administer(server_url, f'CREATE DATABASE "{name}"')
     doors = open_world(server_url, name, directory)
     try:
+        settle(doors)
         prepare_service(doors)
         built(doors)
         ask(doors, 3)
