@@ -52,7 +52,7 @@ LIMITATIONS: Mapping[Limitation, str] = {
     Limitation.BACKBONE_NOT_COVERED: "The backbone was trained on public rows alone and is not part of the proof.",
     Limitation.ADAPTIVE_REQUESTS: "Whoever chooses deletions after seeing answers may learn from which nodes were switched off.",
     Limitation.KEY_STORE_BACKUPS_EXPIRE_IN_DAYS: "Backups of the key store keep destroyed keys until they expire, after the stated number of days.",
-    Limitation.SAME_ENVIRONMENT_NEEDED_FOR_REPLAY: "Replay gives the same bits only under the same torch build, instruction set and thread count.",
+    Limitation.SAME_ENVIRONMENT_NEEDED_FOR_REPLAY: "Replay gives the same bits only under the same torch build, processor, instruction set and thread count.",
     Limitation.DATA_SET_COPY_RETAINED: "The data set keeps the deleted rows, because the request covered the model alone.",
     Limitation.EXTERNAL_COPIES_NOT_COVERED: "Copies that left this service before the deletion are not covered.",
     Limitation.PAST_ANSWERS_NOT_COVERED: "Answers given before the deletion cannot be recalled.",

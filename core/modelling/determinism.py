@@ -1,4 +1,4 @@
-"""Pinned arithmetic: one torch build, instruction set and thread count give one result, bit for bit.
+"""Pinned arithmetic: one torch build, processor, instruction set and thread count give one result, bit for bit.
 
 `environment` says which ones these are; manifests and certificates carry it, since equality is promised only within it.
 """
@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,5 +31,20 @@ def environment() -> dict[str, Any]:
         "torch": str(torch.__version__),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "processor": processor(),
         "machine": platform.machine(),
     }
+
+
+@cache
+def processor() -> str:
+    """Return vendor, family and model: math libraries choose their kernels by them, within one instruction set too."""
+    wanted = {"vendor_id": "", "cpu family": "", "model": ""}
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in wanted:
+                wanted[name.strip()] = value.strip()
+    except OSError:
+        pass
+    return " ".join(value for value in wanted.values() if value) or platform.processor() or "unknown"

@@ -22,7 +22,7 @@ ADVICE = (
 
 def place() -> str:
     here = environment()
-    return f"{here['torch']} {here['instruction_set']} {here['threads']} thread"
+    return f"{here['torch']}, {here['processor']} with {here['instruction_set']}, {here['threads']} thread"
 
 
 def measured() -> tuple[str, dict[str, float]]:
