@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
-from core.domain.errors import ObjectMissing, SealBroken
+from core.domain.errors import ObjectMissing, SealBroken, StoreUnavailable
 from core.durable_files import list_names, open_directory, sync_directories, write_incoming
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -24,6 +25,15 @@ class DirectoryObjectStore:
         """
         open_directory(root, holds="Objects")
         self._root = root
+
+    def prepare(self) -> None:
+        open_directory(self._root, holds="Objects")
+
+    def ping(self) -> None:
+        try:
+            next(self.list_digests(), None)
+        except OSError as error:
+            raise StoreUnavailable(f"the object directory cannot be read ({type(error).__name__})") from None
 
     def put(self, content: bytes) -> str:
         digest = hashlib.sha256(content).hexdigest()
@@ -57,6 +67,12 @@ class DirectoryObjectStore:
 
     def exists(self, digest: str) -> bool:
         return self._path(digest).is_file()
+
+    def written_at(self, digest: str) -> datetime | None:
+        try:
+            return datetime.fromtimestamp(self._path(digest).stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return None
 
     def delete(self, digest: str) -> None:
         path = self._path(digest)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import os
 import signal
@@ -9,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.errors import ObjectMissing, SealBroken, Unusable
+from core.domain.errors import SealBroken, StoreUnavailable, Unusable
 from core.durable_files import write_incoming
 from core.object_store.directory import DirectoryObjectStore
+from tests.unit.object_store.contract import ObjectStoreContract
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -31,28 +31,6 @@ def put_for_ever(root: Path) -> None:
         store.put(number.to_bytes(4, "big") * 100_000)
 
 
-def test_an_object_is_named_by_its_digest_and_comes_back(store: DirectoryObjectStore, tmp_path: Path) -> None:
-    digest = store.put(b"content")
-    assert digest == hashlib.sha256(b"content").hexdigest()
-    assert store.get(digest) == b"content"
-    assert DirectoryObjectStore(tmp_path / "objects").get(digest) == b"content"
-    assert store.exists(digest)
-
-
-def test_putting_twice_keeps_one_object(store: DirectoryObjectStore) -> None:
-    assert store.put(b"content") == store.put(b"content")
-    assert len(list(store.list_digests())) == 1
-
-
-def test_a_missing_object_is_refused(store: DirectoryObjectStore) -> None:
-    digest = hashlib.sha256(b"never put").hexdigest()
-    assert not store.exists(digest)
-    with pytest.raises(ObjectMissing):
-        store.get(digest)
-    with pytest.raises(ObjectMissing):
-        store.get_range(digest, 0, 1)
-
-
 def test_a_damaged_object_is_noticed_and_healed_by_putting_it_again(
     store: DirectoryObjectStore, tmp_path: Path
 ) -> None:
@@ -64,42 +42,18 @@ def test_a_damaged_object_is_noticed_and_healed_by_putting_it_again(
     assert store.get(digest) == b"content"
 
 
-def test_a_range_is_a_part_of_the_object(store: DirectoryObjectStore) -> None:
-    digest = store.put(b"0123456789")
-    assert store.get_range(digest, 2, 3) == b"234"
-    assert store.get_range(digest, 10, 0) == b""
-    assert store.get_range(digest, 0, 10) == b"0123456789"
+class TestDirectory(ObjectStoreContract):
+    """The promises of every object store."""
 
 
-def test_a_range_beyond_the_end_means_a_damaged_object(store: DirectoryObjectStore) -> None:
-    with pytest.raises(SealBroken, match="ends before byte 11"):
-        store.get_range(store.put(b"0123456789"), 8, 3)
-
-
-@pytest.mark.parametrize(("offset", "length"), [(-1, 1), (0, -1)])
-def test_a_negative_range_is_refused(store: DirectoryObjectStore, offset: int, length: int) -> None:
-    with pytest.raises(ValueError, match=">= 0"):
-        store.get_range(store.put(b"0123456789"), offset, length)
-
-
-def test_a_deleted_object_is_gone_and_may_be_deleted_again(store: DirectoryObjectStore, tmp_path: Path) -> None:
+def test_what_was_put_is_found_by_the_next_process(store: DirectoryObjectStore, tmp_path: Path) -> None:
     digest = store.put(b"content")
-    store.delete(digest)
-    store.delete(digest)
-    assert not store.exists(digest)
+    assert DirectoryObjectStore(tmp_path / "objects").get(digest) == b"content"
+
+
+def test_a_deleted_object_leaves_no_file(store: DirectoryObjectStore, tmp_path: Path) -> None:
+    store.delete(store.put(b"content"))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-
-
-def test_digests_are_listed_in_order(store: DirectoryObjectStore) -> None:
-    digests = [store.put(bytes([number])) for number in range(50)]
-    assert list(store.list_digests()) == sorted(digests)
-
-
-@pytest.mark.parametrize("digest", ["", "ab", "../" + "0" * 61, "A" * 64, "0" * 64 + "\n"])
-def test_what_is_no_digest_is_refused(store: DirectoryObjectStore, digest: str) -> None:
-    for method in (store.get, store.exists, store.delete):
-        with pytest.raises(ValueError, match="64 hexadecimal digits"):
-            method(digest)
 
 
 def test_a_killed_writer_leaves_whole_objects_or_none(tmp_path: Path) -> None:
@@ -135,6 +89,13 @@ def test_a_store_that_cannot_be_made_says_so_in_one_sentence(tmp_path: Path) -> 
     sentence = "^Objects are kept in .*/file/objects, and Lethe cannot write there: Not a directory.$"
     with pytest.raises(Unusable, match=sentence):
         DirectoryObjectStore(tmp_path / "file" / "objects")
+
+
+def test_a_directory_that_vanished_does_not_answer(store: DirectoryObjectStore, tmp_path: Path) -> None:
+    store.ping()
+    (tmp_path / "objects").rename(tmp_path / "elsewhere")
+    with pytest.raises(StoreUnavailable, match="cannot be read"):
+        store.ping()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
