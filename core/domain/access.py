@@ -23,6 +23,8 @@ class Scope(StrEnum):
     CERTIFICATES_READ = "certificates:read"
     AUDIT_READ = "audit:read"
     KEYS_MANAGE = "keys:manage"
+    WEBHOOKS_READ = "webhooks:read"
+    WEBHOOKS_MANAGE = "webhooks:manage"
 
 
 @dataclass(frozen=True)

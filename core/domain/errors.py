@@ -61,6 +61,10 @@ class UnreadableFile(BadInput):
     """The file is not what its name or schema promises."""
 
 
+class SignatureInvalid(BadInput):
+    """The webhook's signature does not hold."""
+
+
 class IdempotencyKeyRequired(BadInput):
     """This request needs an Idempotency-Key header, so that a retry cannot run it twice."""
 
@@ -117,6 +121,14 @@ class ApiKeyNotFound(NotFound):
     """There is no such API key."""
 
 
+class WebhookEndpointNotFound(NotFound):
+    """There is no such webhook endpoint."""
+
+
+class WebhookDeliveryNotFound(NotFound):
+    """There is no such webhook delivery."""
+
+
 class EntryNotFound(NotFound):
     """The log holds no such entry."""
 
@@ -141,6 +153,10 @@ class RequestNotCancellable(Conflict):
     """The request can no longer be cancelled."""
 
 
+class JobNotCancellable(Conflict):
+    """The job can no longer be cancelled, or not by itself."""
+
+
 class OwnerSuppressed(Conflict):
     """Rows belong to owners who were deleted and may not come back without recorded re-consent."""
 
@@ -157,6 +173,18 @@ class OvertakenByDeletion(Conflict):
     """A deletion touched a slice while it was being trained on; the work is discarded."""
 
 
+class WebhookEndpointDisabled(Conflict):
+    """The webhook endpoint is disabled; enable it first."""
+
+
+class TooManyWebhookEndpoints(Conflict):
+    """There are as many webhook endpoints as there may be; remove one first."""
+
+
+class NoBackboneYet(Conflict):
+    """The model has no backbone yet."""
+
+
 class StaleRowVersion(Conflict):
     """The thing changed since it was read (If-Match)."""
 
@@ -167,6 +195,14 @@ class Impossible(LetheError):
 
 class IdempotencyKeyReused(Impossible):
     """This Idempotency-Key was used before with another body."""
+
+
+class AddressRefused(Impossible):
+    """This service does not send webhooks to that address."""
+
+
+class NameUnresolved(AddressRefused):
+    """The URL's name resolves to no address."""
 
 
 class TooFewOwners(Impossible):
@@ -211,6 +247,35 @@ class ModelNotServed(Unavailable):
 
 class ManifestStale(Unavailable):
     """This predictor could not confirm its manifest lately, so it does not answer."""
+
+
+class LedgerUnavailable(Unavailable):
+    """The erasure ledger cannot be written, so nothing that it must know of is accepted."""
+
+
+class LedgerDamaged(Unavailable):
+    """A note of the erasure ledger is not as it was written."""
+
+
+class LogForked(Unavailable):
+    """The log in the database does not continue the newest checkpoint that the erasure ledger keeps, as after a restore."""
+
+
+class StoreUnavailable(Unavailable):
+    """The object store does not answer as it should; try again."""
+
+
+class StoreRefuses(StoreUnavailable):
+    """The object store refuses what Lethe asks of it."""
+
+    def __init__(self, answer: str = "no reason") -> None:
+        """Keep the store's word for it, such as AccessDenied."""
+        self.answer = answer
+        super().__init__(f"the object store refuses: {answer}")
+
+
+class ObjectNotDeleted(StoreUnavailable):
+    """The object store keeps an object that it was told to delete."""
 
 
 class Unusable(LetheError):

@@ -2,10 +2,12 @@
 
     waiting ──claimed──▶ running ──unlearned──▶ verifying ──concluded──▶ done
        ▲                    │ │                     │
-       └──lease_lost, retry─┘ └──failed──▶ failed   └─ (a later worker may take `verifying` over: it only certifies)
-                  attempts used up ──▶ dead
+       └──lease_lost, retry,┘ └──failed──▶ failed   └─ (a later worker may take `verifying` over: it only certifies)
+          handed_back
+                  attempts used up, cancelled ──▶ dead
 
-The *deactivate* lane trains nothing and is torch-free; the *compute* lane trains in a subprocess of its own.
+The *deactivate* lane trains nothing and is torch-free; the *compute* lane trains in a subprocess of its own. The
+database knows the same table: its triggers refuse every other move.
 """
 
 from __future__ import annotations
@@ -19,6 +21,11 @@ class Lane(StrEnum):
     DEACTIVATE = "deactivate"
     COMPUTE = "compute"
 
+    @property
+    def queue(self) -> str:
+        """The broker's queue that rings for this lane: named after the hardware its workers need."""
+        return "cpu" if self is Lane.DEACTIVATE else "gpu"
+
 
 class JobKind(StrEnum):
     DEACTIVATE = "deactivate"
@@ -26,7 +33,9 @@ class JobKind(StrEnum):
     BUILD = "build"
     """Pre-train the backbone if it is not cached yet, and ask for the shards."""
     TRAIN_SHARD = "train_shard"
-    """Train or repair every missing node of one shard."""
+    """Plan one shard: ask for the nodes that are missing. Loads no torch."""
+    TRAIN_NODE = "train_node"
+    """Train one node, and ask for the nodes that stand on it."""
 
     @property
     def lane(self) -> Lane:
@@ -48,8 +57,11 @@ class JobEvent(StrEnum):
     CONCLUDED = "concluded"
     LEASE_LOST = "lease_lost"
     RETRY = "retry"
+    HANDED_BACK = "handed_back"
+    """Its worker stops in an orderly way; the attempt does not count."""
     FAILED = "failed"
     GAVE_UP = "gave_up"
+    CANCELLED = "cancelled"
 
 
 MOVES = {
@@ -60,10 +72,13 @@ MOVES = {
     (JobState.VERIFYING, JobEvent.CONCLUDED): JobState.DONE,
     (JobState.RUNNING, JobEvent.LEASE_LOST): JobState.WAITING,
     (JobState.RUNNING, JobEvent.RETRY): JobState.WAITING,
+    (JobState.RUNNING, JobEvent.HANDED_BACK): JobState.WAITING,
     (JobState.RUNNING, JobEvent.FAILED): JobState.FAILED,
     (JobState.RUNNING, JobEvent.GAVE_UP): JobState.DEAD,
     (JobState.VERIFYING, JobEvent.GAVE_UP): JobState.DEAD,
     (JobState.WAITING, JobEvent.GAVE_UP): JobState.DEAD,
+    (JobState.WAITING, JobEvent.CANCELLED): JobState.DEAD,
+    (JobState.RUNNING, JobEvent.CANCELLED): JobState.DEAD,
 }
 
 

@@ -198,6 +198,18 @@ def latest_checkpoint(session: Connection, covering: int = 0) -> Row[Any] | None
     return session.execute(query.order_by(order).limit(1)).first()
 
 
+def has_checkpoint(session: Connection, *, entries: int, note: str) -> bool:
+    """Whether this very head was signed over the log that is here."""
+    query = select(1).where(audit_checkpoints.c.size == entries, audit_checkpoints.c.note == note)
+    return session.execute(query).first() is not None
+
+
+def entries_of(session: Connection, action: Action) -> list[Row[Any]]:
+    """Return every tenant's entries of one action, oldest first."""
+    query = select(audit_entries).where(audit_entries.c.action == action)
+    return list(session.execute(query.order_by(audit_entries.c.index)))
+
+
 def checkpoints(session: Connection) -> list[Row[Any]]:
     return list(session.execute(select(audit_checkpoints).order_by(audit_checkpoints.c.size)))
 

@@ -6,42 +6,47 @@ Isolation is READ COMMITTED, which the log's lock needs: a stricter level would 
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
+import structlog
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, func, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
+from core import metrics
 from core.audit.entry import Actor, ActorKind
-from core.domain.errors import Unusable
-from core.persistence import audit
+from core.domain.errors import OvertakenByDeletion, StaleFence, Unusable
+from core.persistence import audit, webhooks
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 JOBS_CHANNEL = "lethe_jobs"
 VERSIONS_CHANNEL = "lethe_versions"
+log = structlog.get_logger()
 SYSTEM = Actor(ActorKind.SYSTEM, "lethe")
 
 
 class Database:
     """Connections to one PostgreSQL database."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, prepared: bool = True) -> None:
+    def __init__(self, url: str, *, pool_size: int = 20, prepared: bool = True) -> None:
         """Open nothing yet; `url` is `postgresql://…`, with or without a driver name.
 
-        Without `prepared`, statements are planned anew each time: for poolers that hand a transaction to any backend.
+        At most `pool_size` connections are open at once, those of listeners besides. Without `prepared`, statements are planned anew each time: for poolers that hand a transaction to any backend.
         """
         self.url = url.replace("postgresql+psycopg://", "postgresql://", 1)
         self.engine: Engine = create_engine(
             self.url.replace("postgresql://", "postgresql+psycopg://", 1),
             pool_size=pool_size,
-            max_overflow=pool_size,
+            max_overflow=0,
             # The connection used last is used next: its plans are prepared and its backend's caches warm.
             pool_use_lifo=True,
             connect_args={"prepare_threshold": 2 if prepared else None},
@@ -52,10 +57,17 @@ class Database:
     @contextmanager
     def transaction(self, actor: Actor = SYSTEM) -> Iterator[Connection]:
         """Commit at the end of the `with`, after logging what was noted in it; roll everything back if it raises."""
-        with self.engine.begin() as session:
-            audit.begin(session, actor)
-            yield session
-            audit.flush(session)
+        try:
+            with self.engine.begin() as session:
+                audit.begin(session, actor)
+                webhooks.begin(session)
+                yield session
+                webhooks.flush(session)
+                audit.flush(session)
+        except (StaleFence, OvertakenByDeletion) as refused:
+            metrics.write_refused(refused.code)
+            log.info("write.refused", reason=refused.code)
+            raise
 
     def listen(self, *channels: str) -> Listener:
         return Listener(self.url, channels)
@@ -98,6 +110,12 @@ class Listener:
         self._connection.close()
 
 
+def clock(session: Connection) -> datetime:
+    """Return the database's time, which all machines share, however their own clocks go."""
+    now: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return now
+
+
 def notify(session: Connection, channel: str, payload: str) -> None:
     """Ring the bell when, and only when, this transaction commits."""
     session.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": channel, "payload": payload})
@@ -124,14 +142,37 @@ def schema_is_newer(database: Database) -> bool:
     return current is not None and current not in known
 
 
+def refuse_newer_schema(database: Database) -> None:
+    """Check that this release knows the database's schema.
+
+    Raises:
+        Unusable: it belongs to a newer release.
+    """
+    if schema_is_newer(database):
+        raise Unusable("the database has a newer schema than this release of Lethe knows; start the newer release")
+
+
+def migration_sql(start: str) -> str:
+    """Return the SQL from a revision (`base`: an empty database) up to this release, as one transaction.
+
+    Raises:
+        alembic.util.CommandError: there is no such revision.
+    """
+    from alembic import command
+
+    config = migration_config("postgresql+psycopg://")
+    config.output_buffer = written = io.StringIO()
+    command.upgrade(config, f"{start}:head", sql=True)
+    return written.getvalue()
+
+
 def migrate(database: Database) -> None:
     """Bring the schema up to this release; safe to call from many processes at once.
 
     Raises:
         Unusable: the schema belongs to a newer release.
     """
-    if schema_is_newer(database):
-        raise Unusable("the database has a newer schema than this release of Lethe knows; start the newer release")
+    refuse_newer_schema(database)
     from alembic import command
 
     engine = create_engine(database.engine.url, poolclass=NullPool)

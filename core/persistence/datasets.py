@@ -201,6 +201,25 @@ def block_of(
     return session.execute(query.with_for_update() if lock else query).first()
 
 
+def blocks_under(session: Connection, tenant_id: str, key_ids: Collection[str]) -> list[Row[Any]]:
+    """Return the blocks that are sealed under one of these keys and not erased."""
+    query = select(blocks).where(
+        blocks.c.tenant_id == tenant_id, among(blocks.c.key_id, key_ids), blocks.c.erased_at.is_(None)
+    )
+    return list(session.execute(query)) if key_ids else []
+
+
+def records_in_block(session: Connection, block: Row[Any]) -> list[bytes]:
+    """Return the records that lie in a block and are not erased."""
+    query = select(records.c.record).where(
+        records.c.dataset_id == block.dataset_id,
+        records.c.owner == block.owner,
+        records.c.public == block.public,
+        records.c.erased_at.is_(None),
+    )
+    return [bytes(record) for record in session.execute(query).scalars()]
+
+
 def remaining_in_block(session: Connection, dataset_id: str, owner: bytes, *, public: bool) -> int:
     query = select(func.count()).where(
         records.c.dataset_id == dataset_id,

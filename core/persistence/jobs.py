@@ -7,11 +7,16 @@ replaced can do no harm.
 
 from __future__ import annotations
 
+import resource
+import sys
+from collections.abc import Iterable
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Connection,
     Index,
@@ -21,6 +26,7 @@ from sqlalchemy import (
     Text,
     and_,
     case,
+    false,
     func,
     or_,
     select,
@@ -32,9 +38,9 @@ from sqlalchemy.dialects.postgresql import insert
 from core.audit.entry import Action
 from core.domain.errors import StaleFence
 from core.domain.job import JobEvent, JobKind, JobState, Lane, advance
-from core.persistence import audit
+from core.persistence import audit, webhooks
 from core.persistence.database import JOBS_CHANNEL, notify
-from core.persistence.tables import json_column, metadata, one_of, tenant_column, time_column
+from core.persistence.tables import among, json_column, metadata, one_of, tenant_column, time_column
 
 jobs = Table(
     "jobs",
@@ -54,6 +60,7 @@ jobs = Table(
     Column("worker", Text, nullable=True),
     time_column("lease_until", nullable=True),
     time_column("run_after"),
+    Column("cancel_requested", Boolean, nullable=False, server_default=false()),
     json_column("progress", nullable=True),
     Column("error_code", Text, nullable=True),
     time_column("created_at"),
@@ -95,41 +102,79 @@ job_attempts = Table(
     time_column("started_at"),
     time_column("ended_at", nullable=True),
     Column("outcome", Text, nullable=True),
+    Column("error_code", Text, nullable=True, comment="why it ended, when it did not end well"),
+    Column("peak_memory_bytes", BigInteger, nullable=True, comment="most that its process ever held"),
 )
 
 
+class RenewalAnswer(StrEnum):
+    """What the database says to a worker that prolongs its lease."""
+
+    KEPT = "kept"
+    ENDED = "ended"
+    """It ended under this very fence: the process that does it is about to say so."""
+    LOST = "lost"
+    """Another worker has the job, or may have it: stop at once, and touch nothing."""
+    CANCELLED = "cancelled"
+    """Somebody wants it stopped: stop at once, then give it back as cancelled."""
+
+
+CANCELLED = "cancelled"
+"""Error code of a job that somebody stopped."""
+ENDS = (JobState.DONE, JobState.FAILED, JobState.DEAD)
+SUPERSEDED = "superseded"
+"""Error code of a job that had nothing to do any more: another one does it, or a deletion made it pointless."""
 ENTRIES = {
     JobEvent.CLAIMED: Action.JOB_CLAIMED,
     JobEvent.UNLEARNED: Action.JOB_UNLEARNED,
     JobEvent.CONCLUDED: Action.JOB_DONE,
     JobEvent.LEASE_LOST: Action.JOB_LEASE_LOST,
     JobEvent.RETRY: Action.JOB_RETRIED,
+    JobEvent.HANDED_BACK: Action.JOB_HANDED_BACK,
     JobEvent.FAILED: Action.JOB_FAILED,
     JobEvent.GAVE_UP: Action.JOB_DEAD,
+    JobEvent.CANCELLED: Action.JOB_CANCELLED,
 }
 
 
 def add_job(session: Connection, **values: Any) -> bool:
     """Put a job in its lane and ring the bell; return False when the same computation waits there already."""
-    lane = JobKind(values["kind"]).lane
-    done = insert(jobs).values(**values, lane=lane, state=JobState.WAITING).on_conflict_do_nothing()
-    notify(session, JOBS_CHANNEL, lane)
-    fresh = session.execute(done).rowcount == 1
-    if fresh:
-        audit.note(
-            session,
-            Action.JOB_CREATED,
-            tenant=values["tenant_id"],
-            object=values["id"],
-            after=JobState.WAITING,
-            model=values.get("model_id"),
-            request=values.get("request_id"),
-        )
-    return fresh
+    return add_jobs(session, [values]) == 1
 
 
-def claim(session: Connection, *, lane: Lane, worker: str, lease: float) -> Row[Any] | None:
+def add_jobs(session: Connection, rows: Iterable[dict[str, Any]]) -> int:
+    """Put jobs of one lane in it and ring the bell once; return how many did not wait there already."""
+    listed = [{"priority": 0, **row, "lane": JobKind(row["kind"]).lane, "state": JobState.WAITING} for row in rows]
+    if not listed:
+        return 0
+    fresh = session.execute(insert(jobs).values(listed).on_conflict_do_nothing().returning(jobs.c.id)).scalars().all()
+    notify(session, JOBS_CHANNEL, listed[0]["lane"])
+    for row in listed:
+        if row["id"] in fresh:
+            audit.note(
+                session,
+                Action.JOB_CREATED,
+                tenant=row["tenant_id"],
+                object=row["id"],
+                after=JobState.WAITING,
+                model=row.get("model_id"),
+                request=row.get("request_id"),
+            )
+    return len(fresh)
+
+
+def claim(  # noqa: PLR0913 - a lane, who, for how long, and two hints
+    session: Connection, *, lane: Lane, worker: str, lease: float, job_id: str | None = None, near: str | None = None
+) -> Row[Any] | None:
     """Take the most urgent job of a lane, under a new fence; None when there is none.
+
+    Args:
+        session: a transaction of its own.
+        lane: which lane.
+        worker: who takes it.
+        lease: seconds until it must be renewed.
+        job_id: among equally urgent jobs, this one goes first: the bell named it.
+        near: then those whose subject begins so, as the worker has what they need at hand.
 
     Raises:
         sqlalchemy.exc.IntegrityError: another worker took a job of the same model or subject at the same moment.
@@ -142,10 +187,15 @@ def claim(session: Connection, *, lane: Lane, worker: str, lease: float) -> Row[
     claimable = or_(
         and_(jobs.c.state == JobState.WAITING, ~blocked), and_(jobs.c.state == JobState.VERIFYING, orphaned)
     )
+    hints = []
+    if job_id is not None:
+        hints.append((jobs.c.id == job_id).desc())
+    if near is not None:
+        hints.append(jobs.c.subject.startswith(near, autoescape=True).desc())
     next_one = (
         select(jobs.c.id)
         .where(jobs.c.lane == lane, jobs.c.run_after <= now, claimable)
-        .order_by(jobs.c.priority.desc(), jobs.c.run_after, jobs.c.id)
+        .order_by(jobs.c.priority.desc(), *hints, jobs.c.run_after, jobs.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
@@ -161,6 +211,8 @@ def claim(session: Connection, *, lane: Lane, worker: str, lease: float) -> Row[
             worker=worker,
             lease_until=now + timedelta(seconds=lease),
             started_at=func.coalesce(jobs.c.started_at, now),
+            # What the last attempt died of stands with that attempt.
+            error_code=None,
         )
         .returning(jobs)
     )
@@ -186,32 +238,53 @@ def hold(session: Connection, job_id: str, fence: int) -> Row[Any]:
     return job
 
 
-def renew(session: Connection, job_id: str, fence: int, lease: float) -> bool:
-    """Prolong the lease; False means that it is lost and the work must stop at once."""
+def renew(session: Connection, job_id: str, fence: int, lease: float) -> RenewalAnswer:
+    """Prolong the lease, unless it is lost; and hear whether somebody wants the job stopped."""
     done = session.execute(
         update(jobs)
         .where(jobs.c.id == job_id, jobs.c.fence == fence, jobs.c.state.in_([JobState.RUNNING, JobState.VERIFYING]))
         .values(lease_until=func.clock_timestamp() + timedelta(seconds=lease))
-    )
-    return done.rowcount == 1
+        .returning(jobs.c.cancel_requested)
+    ).first()
+    if done is None:
+        mine = select(1).where(jobs.c.id == job_id, jobs.c.fence == fence, jobs.c.state.in_(ENDS))
+        return RenewalAnswer.LOST if session.execute(mine).first() is None else RenewalAnswer.ENDED
+    return RenewalAnswer.CANCELLED if done.cancel_requested else RenewalAnswer.KEPT
 
 
-def move(session: Connection, job: Row[Any], event: JobEvent, **values: Any) -> JobState:
-    """Move a held job along its table of moves.
+def hand_back(session: Connection, job: Row[Any]) -> None:
+    """Let go of a held job at once, because its worker stops: the attempt does not count, and anybody may go on."""
+    if job.state == JobState.VERIFYING:
+        postpone(session, job, seconds=0.0)
+    elif job.cancel_requested:
+        move(session, job, JobEvent.CANCELLED, error_code=CANCELLED)
+    elif has_successor(session, job):
+        move(session, job, JobEvent.CONCLUDED, error_code=SUPERSEDED)
+    else:
+        move(session, job, JobEvent.HANDED_BACK, attempt=job.attempt - 1, run_after=soon(0.0))
+        notify(session, JOBS_CHANNEL, job.lane)
+
+
+def move(
+    session: Connection, job: Row[Any], event: JobEvent, *, peak_memory_bytes: int | None = None, **values: Any
+) -> JobState:
+    """Move a held job along its table of moves; `values` are further columns to set.
 
     Raises:
         IllegalMove: the table has no such move.
     """
     state = advance(JobState(job.state), event)
-    ended = state in (JobState.DONE, JobState.FAILED, JobState.DEAD)
+    ended = state in ENDS
     if ended:
         values["finished_at"] = func.clock_timestamp()
     if ended or state is JobState.WAITING:
         values |= {"lease_until": None, "worker": None}
     session.execute(update(jobs).where(jobs.c.id == job.id).values(state=state, **values))
     _note(session, job, event, JobState(job.state), state)
+    if event is JobEvent.GAVE_UP:
+        _announce_death(session, job, values.get("error_code"))
     if ended or state is JobState.WAITING:
-        end_attempt(session, job, event)
+        end_attempt(session, job, event, error_code=values.get("error_code"), peak_memory_bytes=peak_memory_bytes)
     return state
 
 
@@ -228,12 +301,59 @@ def _note(session: Connection, job: Row[Any], event: JobEvent, before: JobState,
     )
 
 
-def end_attempt(session: Connection, job: Row[Any], outcome: str) -> None:
+def _announce_death(session: Connection, job: Row[Any], error_code: str | None) -> None:
+    webhooks.announce(
+        session,
+        Action.JOB_DEAD,
+        tenant=job.tenant_id,
+        subject=job.id,
+        sequence=job.fence,
+        object="job",
+        kind=job.kind,
+        state=JobState.DEAD,
+        error_code=error_code,
+        model=job.model_id,
+        request=job.request_id,
+        href=f"/v1/jobs/{job.id}",
+    )
+
+
+def end_attempt(
+    session: Connection,
+    job: Row[Any],
+    outcome: str,
+    *,
+    error_code: str | None = None,
+    peak_memory_bytes: int | None = None,
+) -> None:
+    """Close the book on the present attempt. What an attempt said of its own death before stays."""
     session.execute(
         update(job_attempts)
         .where(job_attempts.c.job_id == job.id, job_attempts.c.fence == job.fence)
-        .values(ended_at=func.clock_timestamp(), outcome=str(outcome))
+        .values(
+            ended_at=func.clock_timestamp(),
+            outcome=str(outcome),
+            error_code=func.coalesce(job_attempts.c.error_code, error_code),
+            peak_memory_bytes=func.coalesce(peak_memory_bytes, job_attempts.c.peak_memory_bytes),
+        )
     )
+
+
+def confess(session: Connection, job_id: str, fence: int, error_code: str, peak_memory_bytes: int | None) -> None:
+    """Write down what an attempt is about to die of, as its own process knows best; under its fence, or not at all."""
+    mine = update(jobs).where(jobs.c.id == job_id, jobs.c.fence == fence)
+    if session.execute(mine.values(error_code=error_code)).rowcount:
+        session.execute(
+            update(job_attempts)
+            .where(job_attempts.c.job_id == job_id, job_attempts.c.fence == fence)
+            .values(error_code=error_code, peak_memory_bytes=peak_memory_bytes)
+        )
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process ever held."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def soon(seconds: float) -> Any:
@@ -251,8 +371,10 @@ def postpone(session: Connection, job: Row[Any], seconds: float) -> None:
     end_attempt(session, job, "postponed")
 
 
-def report_progress(session: Connection, job_id: str, fence: int, progress: dict[str, Any]) -> None:
-    session.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.fence == fence).values(progress=progress))
+def report_progress(session: Connection, job_id: str, fence: int, progress: dict[str, Any]) -> bool:
+    """Say where a job stands; False when another worker has taken it over."""
+    mine = update(jobs).where(jobs.c.id == job_id, jobs.c.fence == fence)
+    return session.execute(mine.values(progress=progress)).rowcount == 1
 
 
 def next_expired(session: Connection) -> Row[Any] | None:
@@ -269,8 +391,49 @@ def has_successor(session: Connection, job: Row[Any]) -> bool:
     return job.lane == Lane.COMPUTE and session.execute(query).first() is not None
 
 
+def running_subjects(session: Connection, subjects: Iterable[str]) -> set[str]:
+    """Return which of these computations are at work right now."""
+    query = select(jobs.c.subject).where(
+        among(jobs.c.subject, list(subjects)), jobs.c.lane == Lane.COMPUTE, jobs.c.state == JobState.RUNNING
+    )
+    return set(session.execute(query).scalars())
+
+
+def is_open(session: Connection, model_id: str, prefix: str) -> bool:
+    """Whether a computation of a model waits or runs whose subject begins so."""
+    query = select(1).where(
+        jobs.c.lane == Lane.COMPUTE,
+        jobs.c.state.in_([JobState.WAITING, JobState.RUNNING]),
+        jobs.c.model_id == model_id,
+        jobs.c.subject.startswith(prefix, autoescape=True),
+    )
+    return session.execute(query.limit(1)).first() is not None
+
+
 def find_job(session: Connection, tenant_id: str, job_id: str) -> Row[Any] | None:
     return session.execute(select(jobs).where(jobs.c.tenant_id == tenant_id, jobs.c.id == job_id)).first()
+
+
+def lock_job(session: Connection, tenant_id: str, job_id: str) -> Row[Any] | None:
+    """Hold a job whatever its state, for somebody who is not its worker."""
+    query = select(jobs).where(jobs.c.tenant_id == tenant_id, jobs.c.id == job_id)
+    return session.execute(query.with_for_update()).first()
+
+
+def request_cancel(session: Connection, job: Row[Any]) -> None:
+    """Have a held running job stopped by its worker, which hears of it when it renews its lease."""
+    if job.cancel_requested:
+        return
+    session.execute(update(jobs).where(jobs.c.id == job.id).values(cancel_requested=True))
+    audit.note(
+        session,
+        Action.JOB_CANCEL_REQUESTED,
+        tenant=job.tenant_id,
+        object=job.id,
+        before=job.state,
+        after=job.state,
+        fence=job.fence,
+    )
 
 
 def attempts_of(session: Connection, job_id: str) -> list[Row[Any]]:
@@ -285,7 +448,9 @@ def work_of_request(session: Connection, request_id: str) -> list[Row[Any]]:
 
 
 def jobs_of_request(session: Connection, request_id: str) -> list[Row[Any]]:
-    return list(session.execute(select(jobs).where(jobs.c.request_id == request_id).order_by(jobs.c.id)))
+    # By the database's clock: identifiers tell the time of whichever machine made them, and those may differ.
+    query = select(jobs).where(jobs.c.request_id == request_id)
+    return list(session.execute(query.order_by(jobs.c.created_at, jobs.c.id)))
 
 
 def list_jobs(session: Connection, tenant_id: str, *, limit: int, after: str | None, **filters: Any) -> list[Row[Any]]:
@@ -299,20 +464,23 @@ def list_jobs(session: Connection, tenant_id: str, *, limit: int, after: str | N
     return list(session.execute(query.order_by(jobs.c.id.desc()).limit(limit)))
 
 
-def open_computations(session: Connection, model_id: str) -> int:
-    query = select(func.count()).where(
-        jobs.c.model_id == model_id,
-        jobs.c.lane == Lane.COMPUTE,
-        jobs.c.state.in_([JobState.WAITING, JobState.RUNNING]),
+def count_open(session: Connection, model_id: str) -> dict[str, int]:
+    """Return how many of a model's jobs are in each state that is not an end."""
+    open_states = (JobState.WAITING, JobState.RUNNING, JobState.VERIFYING)
+    query = (
+        select(jobs.c.state, func.count().label("jobs"))
+        .where(jobs.c.model_id == model_id, jobs.c.state.in_(open_states))
+        .group_by(jobs.c.state)
     )
-    return int(session.execute(query).scalar_one())
+    counted = {row.state: int(row.jobs) for row in session.execute(query)}
+    return {state.value: counted.get(state.value, 0) for state in open_states}
 
 
 def cancel_waiting(session: Connection, request_id: str) -> None:
     """End the jobs of a request; whoever holds the request has seen that none was claimed."""
     query = select(jobs).where(jobs.c.request_id == request_id, jobs.c.state == JobState.WAITING)
     for job in session.execute(query.with_for_update()).all():
-        move(session, job, JobEvent.GAVE_UP, error_code="cancelled")
+        move(session, job, JobEvent.CANCELLED, error_code=CANCELLED)
 
 
 def lock_jobs_of_request(session: Connection, request_id: str) -> list[Row[Any]]:

@@ -140,7 +140,8 @@ def add_node(session: Connection, entry: NodeEntry, **values: Any) -> bool:
         **values,
     }
     done = insert(nodes).values(**row)
-    revived = {**row, "died_at": None, "died_for": None}
+    # It was made now: whoever looks which nodes are older than a tombstone must not take it for the one that died.
+    revived = {**row, "created_at": func.clock_timestamp(), "died_at": None, "died_for": None}
     done = done.on_conflict_do_update(
         index_elements=["model_id", "key"], set_=revived, where=nodes.c.state == NodeState.DEAD
     )

@@ -6,7 +6,7 @@ at ingest, so the list cannot grow behind its back.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -31,11 +31,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from core.audit.entry import Action
-from core.domain.deletion import CopiesPolicy, RequestEvent, RequestState, Result, WaitReason, advance
+from core.domain.deletion import ENDED, CopiesPolicy, RequestEvent, RequestState, Result, WaitReason, advance
 from core.domain.model import Guarantee
-from core.persistence import audit
+from core.persistence import audit, webhooks
 from core.persistence.datasets import suppressions
 from core.persistence.tables import among, metadata, one_of, reference_column, tenant_column, time_column
+
+OPEN_STATES = ", ".join(f"'{state.value}'" for state in RequestState if state not in ENDED)
+"""As SQL has them in a list; said in these words, a question is answered from the index of open requests."""
 
 requests = Table(
     "deletion_requests",
@@ -65,6 +68,7 @@ requests = Table(
     UniqueConstraint("tenant_id", "created_by", "external_id", name="deletion_requests_external_id_unique"),
     Index("deletion_requests_by_state", "tenant_id", "state", "id"),
     Index("deletion_requests_by_tenant", "tenant_id", "id"),
+    Index("deletion_requests_open", "state", "received_at", postgresql_where=text(f"state IN ({OPEN_STATES})")),
 )
 
 request_owners = Table(
@@ -162,6 +166,7 @@ def add_request(
         records=len(resolved),
         owners=[owner.hex() for owner in sorted(owners)],
     )
+    _announce(session, Action.DELETION_REQUEST_RECEIVED, {"row_version": 1, **values})
 
 
 def find_request(session: Connection, tenant_id: str, request_id: str) -> Row[Any] | None:
@@ -192,13 +197,30 @@ def move_request(session: Connection, request: Row[Any], event: RequestEvent, **
         values["influence_free_at"] = func.clock_timestamp()
     if state is RequestState.COMPLETED:
         values["completed_at"] = func.clock_timestamp()
-    session.execute(
+    moving = (
         update(requests)
         .where(requests.c.id == request.id)
         .values(state=state, row_version=requests.c.row_version + 1, updated_at=func.clock_timestamp(), **values)
+        .returning(requests)
     )
+    moved = session.execute(moving).mappings().one()
     audit.note(session, ENTRIES[event], tenant=request.tenant_id, object=request.id, before=request.state, after=state)
+    _announce(session, ENTRIES[event], moved)
     return state
+
+
+def _announce(session: Connection, action: Action, request: Mapping[Any, Any]) -> None:
+    """Tell of a request's move: what the API shows of it, without whom it is about."""
+    webhooks.announce(
+        session,
+        action,
+        tenant=request["tenant_id"],
+        subject=request["id"],
+        sequence=request["row_version"],
+        object="deletion_request",
+        **{name: request.get(name) for name in ("state", "wait_reason", "result", "external_id")},
+        href=f"/v1/deletion-requests/{request['id']}",
+    )
 
 
 def list_requests(
@@ -259,7 +281,22 @@ def records_of_request(session: Connection, request_id: str, dataset_id: str | N
 
 def add_certificate(session: Connection, **values: Any) -> bool:
     """Keep a certificate; False when this promise was certified already."""
-    return session.execute(insert(certificates).values(**values).on_conflict_do_nothing()).rowcount == 1
+    fresh = session.execute(insert(certificates).values(**values).on_conflict_do_nothing()).rowcount == 1
+    if fresh:
+        shown = {name: values[name] or None for name in ("request_id", "model_id", "version_id", "guarantee")}
+        webhooks.announce(
+            session,
+            Action.CERTIFICATE_ISSUED,
+            tenant=values["tenant_id"],
+            subject=values["id"],
+            sequence=1,
+            object="certificate",
+            **{name.removesuffix("_id"): value for name, value in shown.items()},
+            sha256=values["sha256"],
+            log_index=values["log_index"],
+            href=f"/v1/certificates/{values['id']}",
+        )
+    return fresh
 
 
 def has_certificate(session: Connection, request_id: str, model_id: str, guarantee: Guarantee | None) -> bool:
@@ -316,6 +353,11 @@ def order_erasures(session: Connection, rows: Iterable[dict[str, Any]]) -> None:
 def open_erasures(session: Connection, request_id: str) -> list[Row[Any]]:
     query = select(erasures).where(erasures.c.request_id == request_id, erasures.c.destroyed_at.is_(None))
     return list(session.execute(query.order_by(erasures.c.key_id)))
+
+
+def destroyed_keys(session: Connection, request_id: str) -> list[str]:
+    query = select(erasures.c.key_id).where(erasures.c.request_id == request_id, erasures.c.destroyed_at.is_not(None))
+    return list(session.execute(query.order_by(erasures.c.key_id)).scalars())
 
 
 def close_erasures(session: Connection, key_ids: Collection[str]) -> None:

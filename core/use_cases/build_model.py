@@ -1,4 +1,4 @@
-"""Pre-train the backbone on the public rows, unless it is cached, and ask for every shard. Runs in a fresh subprocess."""
+"""Pre-train the backbone on the public rows, unless it is cached, and ask for every shard. Runs in a subprocess."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from core.domain.identifiers import new_identifier
 from core.domain.job import JobEvent
 from core.domain.model import Recipe
 from core.persistence import datasets, jobs, models
-from core.use_cases.deactivate_slices import add_shard_job
 from core.use_cases.doors import Doors
 from core.use_cases.read_rows import PlainRows, read_rows
 from core.use_cases.register_model import backbone_key
+from core.use_cases.shard_jobs import add_shard_job
+from core.use_cases.workbench import Workbench
 
 
-def build_model(job: Row[Any], *, doors: Doors) -> None:
-    """Make sure that the model's backbone exists, then put one training job per shard in the lane.
+def build_model(job: Row[Any], *, doors: Doors, bench: Workbench) -> None:
+    """Make sure that the model's backbone exists, then have every shard planned.
 
     Raises:
         StaleFence: another worker took the job over.
         NoPublicPart: every public row was erased since the model was registered.
     """
+    bench.clear()
     with doors.database.transaction() as session:
         model = models.get_model(session, job.model_id)
         key = _present_key(session, model)
@@ -41,6 +43,7 @@ def build_model(job: Row[Any], *, doors: Doors) -> None:
         made = _pretrain(job, doors, model, schema, rows)
     with doors.database.transaction(Actor(ActorKind.WORKER, job.worker)) as session:
         held = jobs.hold(session, job.id, job.fence)
+        models.lock_model(session, model.id)
         if made is not None:
             models.add_backbone(session, tenant_id=model.tenant_id, key=key, **made)
         session.execute(update(models.models).where(models.models.c.id == model.id).values(backbone_key=key))

@@ -14,8 +14,7 @@ from sqlalchemy import Connection, Row
 
 from core.audit.entry import Actor, ActorKind
 from core.domain.deletion import RequestEvent, RequestState
-from core.domain.identifiers import new_identifier
-from core.domain.job import JobEvent, JobKind
+from core.domain.job import JobEvent
 from core.faults import reach
 from core.lattice.placement import Place
 from core.lattice.survival import switched_off
@@ -24,6 +23,7 @@ from core.persistence.requests import ErasureKind
 from core.use_cases.doors import Doors
 from core.use_cases.publish_version import publish_version
 from core.use_cases.resolve_subjects import placed
+from core.use_cases.shard_jobs import add_shard_job, wants_training
 
 
 def deactivate_slices(job: Row[Any], *, doors: Doors) -> None:
@@ -72,23 +72,9 @@ def _forget_in_model(session: Connection, doors: Doors, job: Row[Any], request: 
     requests.order_erasures(
         session, ({**common, "key_id": key_id, "object_digest": digest} for key_id, digest in doomed)
     )
-    if struck and model.repair and doors.settings.repair:
+    if struck and wants_training(doors, model):
         for shard in sorted({where.shard for where in struck}):
             add_shard_job(session, doors, model, shard)
     if struck and versions.live_version(session, model.id) is not None:
         provenance = {"reason": "deletion", "request": request.id, "job": job.id, "fence": job.fence}
         publish_version(session, model, provenance=provenance, struck=struck)
-
-
-def add_shard_job(session: Connection, doors: Doors, model: Row[Any], shard: int, *, after: float = 0.0) -> None:
-    """Ask for one shard to be trained or repaired; a job that waits already is enough."""
-    jobs.add_job(
-        session,
-        tenant_id=model.tenant_id,
-        id=new_identifier("job"),
-        kind=JobKind.TRAIN_SHARD,
-        subject=f"{model.id}/{shard}",
-        model_id=model.id,
-        max_attempts=doors.settings.max_attempts,
-        run_after=jobs.soon(after),
-    )

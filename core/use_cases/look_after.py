@@ -9,13 +9,16 @@ from sqlalchemy import Connection, Row
 from core.audit.entry import Actor, ActorKind
 from core.domain.deletion import RequestEvent, RequestState, WaitReason
 from core.domain.errors import OvertakenByDeletion
-from core.domain.job import JobEvent, JobKind
+from core.domain.job import JobEvent, JobKind, Lane
 from core.domain.model import Guarantee, ModelState
+from core.faults import reach
 from core.persistence import audit, drafts, jobs, models, nodes, requests, versions
 from core.persistence.versions import served_versions
 from core.use_cases.doors import Doors
 from core.use_cases.draft_keys import destroy_draft
 from core.use_cases.issue_certificate import issue_certificate, sign_head
+from core.use_cases.keep_ledger import publish_checkpoint
+from core.use_cases.shard_jobs import is_at_rest, publish_shards, shard_of
 
 
 def free_expired_jobs(doors: Doors) -> int:
@@ -31,24 +34,49 @@ def free_expired_jobs(doors: Doors) -> int:
         freed += 1
 
 
-def give_back(session: Connection, job: Row[Any], event: JobEvent, error_code: str) -> None:
-    """Let a held job be tried again, or end it when it used up its attempts or another one waits to do the same."""
-    if jobs.has_successor(session, job):
-        jobs.move(session, job, JobEvent.CONCLUDED, error_code="superseded")
-        return
-    if job.attempt < job.max_attempts:
+def give_back(
+    session: Connection, job: Row[Any], event: JobEvent, error_code: str, *, peak_memory_bytes: int | None = None
+) -> None:
+    """Let a held job be tried again, or end it: cancelled, attempts used up, or another one waits to do the same.
+
+    Args:
+        session: the transaction that holds the job.
+        job: its row.
+        event: `lease_lost`, `retry` or `cancelled`.
+        error_code: what this attempt died of, in one word.
+        peak_memory_bytes: the most that its process held, if known.
+    """
+    if job.lane == Lane.COMPUTE:
+        # Whoever adds jobs for this model holds it, too: no successor turns up between the question and the move.
+        models.lock_model(session, job.model_id)
+    if event is JobEvent.CANCELLED or job.cancel_requested:
+        end_badly(session, job, JobEvent.CANCELLED, jobs.CANCELLED, peak_memory_bytes=peak_memory_bytes)
+    elif jobs.has_successor(session, job):
+        jobs.move(session, job, JobEvent.CONCLUDED, error_code=jobs.SUPERSEDED)
+    elif job.attempt < job.max_attempts:
         # The second try comes at once, later ones wait: whatever broke may need a moment.
-        jobs.move(session, job, event, error_code=error_code, run_after=jobs.soon(0.2 * (2 ** (job.attempt - 1) - 1)))
-        return
-    jobs.move(session, job, JobEvent.GAVE_UP, error_code=error_code)
+        later = jobs.soon(0.2 * (2 ** (job.attempt - 1) - 1))
+        jobs.move(session, job, event, error_code=error_code, run_after=later, peak_memory_bytes=peak_memory_bytes)
+    else:
+        end_badly(session, job, JobEvent.GAVE_UP, error_code, peak_memory_bytes=peak_memory_bytes)
+
+
+def end_badly(
+    session: Connection, job: Row[Any], event: JobEvent, error_code: str, *, peak_memory_bytes: int | None = None
+) -> None:
+    """End a held job that will not be tried again, and say so where people look: at its request, or at its model."""
+    jobs.move(session, job, event, error_code=error_code, peak_memory_bytes=peak_memory_bytes)
     if job.request_id is not None:
         request = requests.lock_request(session, job.request_id)
         if request.state in (RequestState.SCHEDULED, RequestState.RUNNING, RequestState.VERIFYING):
             requests.move_request(session, request, RequestEvent.TROUBLED, wait_reason=WaitReason.JOB_DEAD)
-    if job.model_id is not None and job.kind != JobKind.DEACTIVATE:
+    if job.lane == Lane.COMPUTE:
         model = models.lock_model(session, job.model_id)
         if model.state == ModelState.REGISTERED:
             models.set_model_state(session, model, ModelState.FAILED)
+        if job.kind == JobKind.TRAIN_NODE and is_at_rest(session, model, shard_of(job)):
+            # Its neighbours left it to the last of them to publish what they made, and the last one is this.
+            publish_shards(session, model, job)
 
 
 def destroy_abandoned_drafts(doors: Doors) -> int:
@@ -56,6 +84,8 @@ def destroy_abandoned_drafts(doors: Doors) -> int:
     with doors.database.transaction() as session:
         found = nodes.abandoned_drafts(session)
     doors.keys.destroy([row.data_key_id for row in found])
+    if found:
+        reach("after_drafts_destroyed")
     with doors.database.transaction() as session:
         for row in found:
             nodes.drop_draft(session, row.data_key_id)
@@ -74,6 +104,9 @@ def certify_repaired(doors: Doors, worker: str) -> int:
         # One transaction each: reading a model's members takes long, and the log's lock is not held meanwhile.
         while _certify_one(doors, row.model_id, worker):
             issued += 1
+    if issued:
+        reach("after_second_certificate")
+        publish_checkpoint(doors)
     return issued
 
 
@@ -93,6 +126,7 @@ def _certify_one(doors: Doors, model_id: str, worker: str) -> bool:
             version = versions.live_version(session, model_id)
             guarantee = Guarantee.RETRAIN_EQUIVALENT
             issue_certificate(session, doors, request=request, model=model, version=version, guarantee=guarantee)
+            reach("before_second_certificate")
             return True
     except OvertakenByDeletion:
         return False
@@ -111,4 +145,6 @@ def sign_checkpoint_if_grown(doors: Doors) -> bool:
             return False
         audit.lock(session)
         sign_head(session, doors)
-        return True
+    reach("after_head_signed")
+    publish_checkpoint(doors)
+    return True
