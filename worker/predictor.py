@@ -31,6 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api import documentation, problems
 from api.dependencies import bearer
 from api.envelope import Envelope
+from core import metrics
 from core.domain.access import Caller, Scope
 from core.domain.errors import BadInput, ManifestStale, ModelNotServed
 from core.domain.identifiers import new_identifier
@@ -103,6 +104,7 @@ def create_predictor(doors: Doors | None = None) -> FastAPI:
     app.add_middleware(Envelope, most_bytes=LARGEST_BODY)
     app.get("/healthz", summary="Does the process live?")(health)
     app.get("/readyz", summary="May it answer?", responses=documentation.UNREADY)(ready)
+    app.get("/metrics", summary="Counters of this process, for Prometheus", include_in_schema=False)(read_metrics)
     app.post(
         "/v1/predict",
         response_model=PredictionAnswer,
@@ -121,6 +123,10 @@ async def ready(request: Request) -> dict[str, Any]:
     if not follower.confirmed_lately():
         raise ManifestStale
     return {"status": "ready", "models": len(list(follower.models()))}
+
+
+async def read_metrics() -> Response:
+    return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
 
 
 async def known_caller(
@@ -157,6 +163,7 @@ async def predict(body: PredictionBody, caller: Annotated[Caller, Depends(known_
         if not follower.may_answer(served):
             raise ManifestStale
         if follower.is_current(served):
+            metrics.predicted(len(body.inputs), degraded=served.ensemble.degraded)
             return Response(content, media_type="application/json")
 
 
