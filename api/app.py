@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
 from api import documentation, problems
 from api.envelope import Envelope
-from api.routes import access, audit, certificates, datasets, deletions, health, jobs, models, suppressions
+from api.routes import access, audit, certificates, datasets, deletions, health, jobs, models, suppressions, webhooks
 from core.settings import Settings
 from core.use_cases.doors import Doors, open_doors
 
@@ -29,6 +30,8 @@ def create_app(doors: Doors | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.doors = doors or open_doors(Settings())
+        # A request takes one connection at a time: with a thread for each, none waits for one in vain.
+        current_default_thread_limiter().total_tokens = app.state.doors.settings.database_connections
         yield
         app.state.doors.database.close()
 
@@ -39,9 +42,10 @@ def create_app(doors: Doors | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
+        webhooks=webhooks.callbacks,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    for page in (deletions, suppressions, datasets, models, jobs, certificates, audit, access):
+    for page in (deletions, suppressions, datasets, models, jobs, certificates, audit, webhooks, access):
         app.include_router(page.router, responses=documentation.PROBLEMS)
     app.include_router(health.router, responses=documentation.UNREADY)
     problems.install(app)

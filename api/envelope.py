@@ -1,5 +1,8 @@
 """What surrounds every request: a name, a bound on its body, one log line, and a net for errors that nobody foresaw.
 
+The name is ours (`req_…`) and stands on every line that is logged while the request is handled. A client's own
+X-Request-Id is echoed, and logged beside ours, if it is a UUID; a traceparent gives its trace id.
+
 Plain ASGI, because it must stay out of the way: no task and no queue stands between an answer and its socket.
 """
 
@@ -7,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from contextlib import ExitStack
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -14,7 +18,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import unexpected
+from core import metrics
 from core.domain.identifiers import new_identifier
+from core.logging import about, client_identifiers
 
 log = structlog.get_logger()
 CLIENT_GONE = 499
@@ -36,25 +42,30 @@ class Envelope:
             return
         name = new_identifier("req")
         scope.setdefault("state", {})["request_id"] = name
+        theirs = client_identifiers(_header(scope, b"x-request-id"), _header(scope, b"traceparent"))
+        echo = [(b"lethe-request-id", name.encode())]
+        if "client_request_id" in theirs:
+            echo.append((b"x-request-id", theirs["client_request_id"].encode()))
         started, status = time.perf_counter(), 0
 
         async def named(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"lethe-request-id", name.encode())]
+                message["headers"] = [*message.get("headers", ()), *echo]
             await send(message)
 
-        try:
-            await self.app(scope, self._bounded(scope, receive), named)
-        except ClientDisconnect:
-            status = status or CLIENT_GONE  # in the middle of its body; nobody is left to answer
-        except Exception as error:  # noqa: BLE001 - raised any further, the server would print it with the values in it
-            answer = unexpected(Request(scope), error)
-            if not status:
-                await answer(scope, receive, named)
-        finally:
-            _tell(scope, name, status, started)
+        with ExitStack() as last:
+            last.enter_context(about(request_id=name, **theirs))
+            last.callback(lambda: _tell(scope, status, time.perf_counter() - started))
+            try:
+                await self.app(scope, self._bounded(scope, receive), named)
+            except ClientDisconnect:
+                status = status or CLIENT_GONE  # in the middle of its body; nobody is left to answer
+            except Exception as error:  # noqa: BLE001 - raised any further, the server would print it with the values
+                answer = unexpected(Request(scope), error)
+                if not status:
+                    await answer(scope, receive, named)
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         if scope["path"] in self.self_bounded:
@@ -80,13 +91,13 @@ def declared_length(scope: Scope) -> int:
     return int(text) if text.isdigit() and len(text) < 20 else 0  # noqa: PLR2004 - more digits than any file has
 
 
-def _tell(scope: Scope, name: str, status: int, started: float) -> None:
+def _header(scope: Scope, wanted: bytes) -> str | None:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), None)
+
+
+def _tell(scope: Scope, status: int, seconds: float) -> None:
     # The route's template, never the address as it was called: that may hold an identity.
-    log.info(
-        "http",
-        request_id=name,
-        method=scope["method"] if scope["method"] in METHODS else "other",
-        route=getattr(scope.get("route"), "path", "unknown"),
-        status=status,
-        milliseconds=round(1000 * (time.perf_counter() - started), 1),
-    )
+    method = scope["method"] if scope["method"] in METHODS else "other"
+    route = getattr(scope.get("route"), "path", "unknown")
+    log.info("http", method=method, route=route, status=status, milliseconds=round(1000 * seconds, 1))
+    metrics.http_answered(method, route, status, seconds)

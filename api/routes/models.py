@@ -15,6 +15,7 @@ from core.domain.access import Scope
 from core.domain.errors import BadInput
 from core.use_cases.read_models import read_model, read_models, read_nodes, read_version, read_versions
 from core.use_cases.register_model import register_model
+from core.use_cases.repair_model import repair_model
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -83,3 +84,16 @@ def list_versions(
 )
 def get_version(model: str, version: str, caller: Caller, doors: DoorsDoor) -> dict[str, Any]:
     return read_version(model, version, caller=caller, doors=doors)
+
+
+@router.post(
+    "/{model}:repair",
+    status_code=202,
+    response_model=Model,
+    dependencies=[needs(Scope.MODELS_WRITE)],
+    summary="Train what a model lacks",
+)
+def repair(model: str, caller: Caller, doors: DoorsDoor, key: MaybeKey, response: Response) -> dict[str, Any]:
+    """Try again after jobs gave up or were cancelled. Nothing is trained twice, and what waits already is enough."""
+    once_key = once("POST /v1/models/{model}:repair", key, model.encode())
+    return answered(response, repair_model(model, caller=caller, once=once_key, doors=doors))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -22,6 +23,7 @@ class Reconsent(BaseModel):
     object: str
     subject_reference: str
     was_refused: bool
+    recorded_at: datetime
 
 
 @router.post(

@@ -157,6 +157,15 @@ class Serving(Shown):
 class NodeCounts(Shown):
     live: int
     dead: int
+    complete: int = Field(description="How many a fresh build has; more are live while provisional ones stand in.")
+
+
+class OpenJobs(Shown):
+    """Jobs of the model that have not ended."""
+
+    waiting: int
+    running: int
+    verifying: int
 
 
 class Model(Shown):
@@ -172,6 +181,7 @@ class Model(Shown):
     policy: ShownPolicy
     occupancy: Occupancy
     nodes: NodeCounts
+    jobs: OpenJobs
     deleted_records: int
     serving: Serving | None
     created_at: Time
@@ -231,7 +241,8 @@ class Job(Shown):
     state: JobState
     attempt: int
     max_attempts: int
-    progress: dict[str, Any] | None
+    cancel_requested: bool = Field(description="Somebody wants it stopped; its worker stops it at its next renewal.")
+    progress: dict[str, Any] | None = Field(description="`stage`, and where it trains `done` and `total` in epochs.")
     error_code: str | None
     created_at: Time
     started_at: Time | None
@@ -242,6 +253,9 @@ class Attempt(Shown):
     fence: int
     worker: str
     outcome: str | None
+    error_code: str | None = Field(description="What it died of, when it did not end well.")
+    seconds: float | None
+    peak_memory_bytes: int | None = Field(description="The most that its process ever held.")
     started_at: Time
     ended_at: Time | None
 

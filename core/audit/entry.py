@@ -60,11 +60,22 @@ class Action(StrEnum):
     JOB_UNLEARNED = "job.unlearned"
     JOB_LEASE_LOST = "job.lease_lost"
     JOB_RETRIED = "job.retried"
+    JOB_HANDED_BACK = "job.handed_back"
+    JOB_CANCEL_REQUESTED = "job.cancel_requested"
+    JOB_CANCELLED = "job.cancelled"
     DATA_KEY_DESTROYED = "data_key.destroyed"
     NODE_KEY_DESTROYED = "node_key.destroyed"
     CERTIFICATE_ISSUED = "certificate.issued"
+    WEBHOOK_ENDPOINT_CREATED = "webhook_endpoint.created"
+    WEBHOOK_ENDPOINT_CHANGED = "webhook_endpoint.changed"
+    WEBHOOK_ENDPOINT_ENABLED = "webhook_endpoint.enabled"
+    WEBHOOK_ENDPOINT_DISABLED = "webhook_endpoint.disabled"
+    WEBHOOK_ENDPOINT_SECRET_ROTATED = "webhook_endpoint.secret_rotated"  # noqa: S105 - a word, no secret
+    WEBHOOK_ENDPOINT_DELETED = "webhook_endpoint.deleted"
+    WEBHOOK_DELIVERY_RESENT = "webhook_delivery.resent"
     LOG_CHECKPOINT = "log.checkpoint"
     SERVICE_MIGRATED = "service.migrated"
+    SERVICE_RESTORED = "service.restored"
 
 
 class ActorKind(StrEnum):
@@ -95,6 +106,9 @@ class Ref(StrEnum):
     NODE_COUNT = "node_count"
     SCOPE = "scope"
     CHECKPOINT_SIZE = "checkpoint_size"
+    ORIGIN = "origin"
+    ENDPOINT = "endpoint"
+    TYPES = "types"
 
 
 RefValue = str | int | Sequence[str] | None

@@ -4,6 +4,7 @@
     what is served    the newest version, of live nodes only, none of which learned what was deleted
     what was promised completed requests are certified, their erasures closed, their owners kept out
     the stores        live things have keys and objects that open; dead things have no key; the rest is an orphan
+    the ledger        whatever was asked and destroyed is noted where no restored backup can undo it
 
 Questions to the database are in `CONSISTENCY_QUESTIONS`, one statement each, which returns what is wrong. All are
 asked in one snapshot, so a service that runs meanwhile raises no false alarm; the stores have no snapshots, so what
@@ -18,6 +19,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, text
 
 from core.audit.certificate import open_envelope
+from core.audit.checkpoint import Signer
 from core.audit.errors import EvidenceInvalid, EvidenceUnusable
 from core.audit.sorted_tree import commit
 from core.audit.structure import manifest_flaws
@@ -26,27 +28,34 @@ from core.domain.manifest import Manifest
 from core.lattice.placement import Place
 from core.persistence import models, nodes, versions
 from core.persistence.requests import certificates
-from core.use_cases.check_log import ROWS_AT_ONCE, log_verifier, recompute
+from core.use_cases.check_ledger import check_ledger
+from core.use_cases.check_log import ROWS_AT_ONCE, log_verifiers, recompute
 from core.use_cases.check_stores import check_stores, fixed_keys
-from core.use_cases.consistency_questions import HISTORY, STATE, Question
+from core.use_cases.consistency_questions import HISTORY, REPAIR_STALLED, STATE, Question
 from core.use_cases.doors import Doors
 from core.use_cases.finding import Finding, Severity
+from core.use_cases.keep_ledger import broken_origins
 from core.use_cases.shard_members import slice_leaves
 
 MOST_PER_CODE = 100
 """How many findings of one kind are told; one broken thing can break a million others."""
 
 
-def check_consistency(doors: Doors) -> list[Finding]:
-    """Return everything that is not as it should be, at most a hundred findings of one kind."""
+def check_consistency(doors: Doors, *, deep: bool = False) -> list[Finding]:
+    """Return everything that is not as it should be, at most a hundred findings of one kind.
+
+    Args:
+        doors: the outside.
+        deep: recompute the digest of every live node's tensors, too; that loads torch.
+    """
     lacking = list(fixed_keys(doors))
     if lacking:
         return lacking
     with doors.database.transaction() as session:
         session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-        log = recompute(session, log_verifier(doors))
+        log = recompute(session, log_verifiers(session, doors))
         found = list(log.findings)
-        found += _asked(session, STATE)
+        found += _asked(session, [one for one in STATE if doors.settings.repair or one.code != REPAIR_STALLED])
         if log.readable:
             found += _asked(session, HISTORY)
         else:
@@ -56,6 +65,11 @@ def check_consistency(doors: Doors) -> list[Finding]:
         found += _few(_served(session, doors))
         found += _few(_certificates(session, doors))
         found += _few(check_stores(session, doors))
+        found += _few(check_ledger(session, doors))
+        if deep:
+            from core.use_cases.check_tensors import check_tensors
+
+            found += _few(check_tensors(session, doors))
     return found
 
 
@@ -150,10 +164,12 @@ def _forbidden(session: Connection, doors: Doors, version: Row[Any], manifest: M
 
 
 def _certificates(session: Connection, doors: Doors) -> Iterator[Finding]:
-    verifier = doors.certificate_signer().verifier
+    present = doors.certificate_signer()
+    names = [present.name, *(f"{origin}/certificates" for origin in broken_origins(session))]
+    verifiers = [Signer(name, present.seed).verifier for name in names]
     query = select(certificates.c.id, certificates.c.envelope).execution_options(yield_per=ROWS_AT_ONCE)
     for row in session.execute(query):
         try:
-            open_envelope(bytes(row.envelope), [verifier])
+            open_envelope(bytes(row.envelope), verifiers)
         except (EvidenceInvalid, EvidenceUnusable) as wrong:
             yield Finding(Severity.ERROR, "certificate_invalid", row.id, wrong.detail)

@@ -11,7 +11,7 @@ helps (`lethe verify --log`).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import reduce
@@ -27,6 +27,7 @@ from core.audit.log import EMPTY_ROOT, leaf_hash, node_hash
 from core.persistence.audit import audit_checkpoints, audit_entries, audit_tree
 from core.use_cases.doors import LOG_KEY, Doors
 from core.use_cases.finding import Finding, Severity
+from core.use_cases.keep_ledger import broken_origins
 
 ROWS_AT_ONCE = 1000
 MOST_FINDINGS = 100
@@ -78,33 +79,36 @@ def check_log(doors: Doors) -> LogCheck:
     """Recompute the log and return what was found, at most some hundred findings."""
     with doors.database.transaction() as session:
         session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-        return recompute(session, log_verifier(doors))
+        return recompute(session, log_verifiers(session, doors))
 
 
-def log_verifier(doors: Doors) -> Verifier:
-    """Return the log's public key; unlike `Doors.log_signer`, a check makes no key when there is none.
+def log_verifiers(session: Connection, doors: Doors) -> list[Verifier]:
+    """Return the log's public key under its present name, and under those of logs that a restored database broke off.
+
+    Unlike `Doors.log_signer`, a check makes no key when there is none.
 
     Raises:
         KeyDestroyed: there is none.
     """
-    return Signer(doors.settings.log_origin, doors.keys.get(LOG_KEY)).verifier
+    seed = doors.keys.get(LOG_KEY)
+    return [Signer(name, seed).verifier for name in (doors.settings.log_origin, *broken_origins(session))]
 
 
-def recompute(session: Connection, verifier: Verifier) -> LogCheck:
+def recompute(session: Connection, verifiers: Sequence[Verifier]) -> LogCheck:
     """Do the work of `check_log` in somebody's snapshot."""
     with (
         closing(_entries(session)) as entries,
         closing(_stored_nodes(session)) as stored,
         closing(_notes(session)) as notes,
     ):
-        return _compare(entries, stored, notes, verifier)
+        return _compare(entries, stored, notes, verifiers)
 
 
-def _compare(entries: Rows, stored: Rows, notes: Rows, verifier: Verifier) -> LogCheck:
+def _compare(entries: Rows, stored: Rows, notes: Rows, verifiers: Sequence[Verifier]) -> LogCheck:
     found, tree = LogCheck(), _Tree()
     node, note = next(stored, None), next(notes, None)
     while note is not None and note.size == 0:
-        _judge_note(found, note, tree, verifier)
+        _judge_note(found, note, tree, verifiers)
         note = next(notes, None)
     for row in entries:
         if row.position != tree.size:
@@ -119,7 +123,7 @@ def _compare(entries: Rows, stored: Rows, notes: Rows, verifier: Verifier) -> Lo
             if node is not None and (node.level, node.position) == made[:2]:
                 node = next(stored, None)
         while note is not None and note.size == tree.size:
-            _judge_note(found, note, tree, verifier)
+            _judge_note(found, note, tree, verifiers)
             note = next(notes, None)
     found.entries, found.root = tree.size, tree.root().hex()
     if node is not None:
@@ -144,11 +148,11 @@ def _judge_row(found: LogCheck, row: Row[Any]) -> None:
         _add(found, "log_columns_differ", str(row.position), "the columns of this entry are not what its bytes say")
 
 
-def _judge_note(found: LogCheck, note: Row[Any], tree: _Tree, verifier: Verifier) -> None:
+def _judge_note(found: LogCheck, note: Row[Any], tree: _Tree, verifiers: Sequence[Verifier]) -> None:
     found.checkpoints += 1
     found.covered = note.size
     try:
-        checkpoint = open_checkpoint(note.note, [verifier])
+        checkpoint = open_checkpoint(note.note, verifiers)
     except EvidenceInvalid as wrong:
         _add(found, "checkpoint_invalid", str(note.size), f"{wrong.detail} (is LETHE_LOG_ORIGIN the service's?)")
         return

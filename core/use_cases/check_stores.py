@@ -35,6 +35,7 @@ WITH needed AS (
   UNION ALL SELECT 'backbone', key, data_key_id, object_digest FROM backbones
   UNION ALL SELECT 'model', id, placement_key_id, NULL FROM models
   UNION ALL SELECT 'tenant', tenant_id, 'tenant_' || tenant_id, NULL FROM tenants
+  UNION ALL SELECT 'webhook', id, secret_key_id, NULL FROM webhook_endpoints WHERE state <> 'deleted'
 ), doomed AS (
   SELECT key_id FROM blocks WHERE erased_at IS NOT NULL
   UNION ALL SELECT data_key_id FROM nodes WHERE state = 'dead'
@@ -59,6 +60,7 @@ SELECT k.name FROM present_keys k
 WHERE NOT EXISTS (SELECT 1 FROM needed n WHERE n.key_id = k.name)
   AND NOT EXISTS (SELECT 1 FROM erasures e WHERE e.key_id = k.name)
   AND NOT EXISTS (SELECT 1 FROM doomed d WHERE d.key_id = k.name)
+  AND NOT EXISTS (SELECT 1 FROM webhook_endpoints w WHERE w.previous_key_id = k.name AND w.state <> 'deleted')
   AND k.name <> ALL (CAST(:fixed AS text[]))
 """
 ORPHAN_OBJECTS = """
@@ -127,13 +129,16 @@ def _batches(names: Iterable[str]) -> Iterator[list[str]]:
 
 def _missing(session: Connection, doors: Doors) -> Iterator[Finding]:
     for row in _ask(session, MISSING):
-        if not _still_needed(doors, row.kind, row.key_id):
+        keyless = row.lacks_key and not doors.keys.exists(row.key_id)
+        lost = row.object_digest is not None and not doors.store.exists(row.object_digest)
+        # The stores first, then the database: the other way round, a deletion in between would look like a loss.
+        if not (keyless or lost) or not _still_needed(doors, row.kind, row.key_id):
             continue
-        if row.lacks_key and not doors.keys.exists(row.key_id):
+        if keyless:
             yield Finding(
                 Severity.ERROR, "key_missing", row.key_id, f"a live {row.kind} is sealed under it, and it is gone"
             )
-        if row.object_digest is not None and not doors.store.exists(row.object_digest):
+        if lost:
             yield Finding(
                 Severity.ERROR, "object_missing", row.object_digest, f"a live {row.kind} lies in it, and it is gone"
             )
@@ -154,22 +159,20 @@ def _unopenable(session: Connection, doors: Doors) -> Iterator[Finding]:
 
 def _surviving(session: Connection, doors: Doors) -> Iterator[Finding]:
     for row in _ask(session, SURVIVING):
-        if not doors.keys.exists(row.name):
+        drafted = _is_drafted(doors, row.name)
+        if not doors.keys.exists(row.name):  # after the draft: whoever ends a draft destroys its key first
             continue
-        if row.unordered:
-            yield Finding(
-                Severity.ERROR,
-                "dead_key_unordered",
-                row.name,
-                "what it seals is dead, and nobody ordered its destruction",
-            )
+        if drafted:
+            # A deletion ordered the key dead before its trainer had made it. The trainer destroys it when its commit
+            # is refused; if the trainer died, the next worker's upkeep does.
+            sentence = "a trainer that a deletion overtook has yet to destroy it"
+            yield Finding(Severity.WARNING, "drafted_key_survives", row.name, sentence)
+        elif row.unordered:
+            sentence = "what it seals is dead, and nobody ordered its destruction"
+            yield Finding(Severity.ERROR, "dead_key_unordered", row.name, sentence)
         else:
-            yield Finding(
-                Severity.ERROR,
-                "destroyed_key_survives",
-                row.name,
-                "the ledger says that it was destroyed, and it is here",
-            )
+            sentence = "the ledger says that it was destroyed, and it is here"
+            yield Finding(Severity.ERROR, "destroyed_key_survives", row.name, sentence)
 
 
 def _orphans(session: Connection, question: str) -> list[str]:
@@ -184,14 +187,22 @@ def _ask(session: Connection, question: str) -> Iterator[Row[Any]]:
 
 def _still_needed(doors: Doors, kind: str, key_id: str) -> bool:
     """Ask again outside the snapshot: a deletion may have struck it since."""
-    if kind not in ("block", "node"):
-        return True
     alive = {
+        "webhook": "SELECT 1 FROM webhook_endpoints WHERE secret_key_id = :key AND state <> 'deleted'",
         "block": "SELECT 1 FROM blocks WHERE key_id = :key AND erased_at IS NULL",
         "node": "SELECT 1 FROM nodes WHERE data_key_id = :key AND state = 'live'",
     }
+    if kind not in alive:
+        return True
     with doors.database.transaction() as session:
         return session.execute(text(alive[kind]), {"key": key_id}).first() is not None
+
+
+def _is_drafted(doors: Doors, key_id: str) -> bool:
+    """Whether somebody still holds a draft under the key: a trainer that a deletion overtook, or one that died so."""
+    with doors.database.transaction() as session:
+        query = text("SELECT 1 FROM node_drafts WHERE data_key_id = :key")
+        return session.execute(query, {"key": key_id}).first() is not None
 
 
 def _key_is_old(name: str) -> bool:
@@ -206,9 +217,5 @@ def _key_is_old(name: str) -> bool:
 
 
 def _object_is_old(doors: Doors, digest: str) -> bool:
-    """Look at the file: the door to the store tells no age."""
-    path = doors.settings.objects / digest[:2] / digest
-    try:
-        return path.stat().st_mtime < time.time() - OLD_ENOUGH_SECONDS
-    except OSError:
-        return False
+    written = doors.store.written_at(digest)
+    return written is not None and written.timestamp() < time.time() - OLD_ENOUGH_SECONDS

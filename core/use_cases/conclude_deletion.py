@@ -22,6 +22,7 @@ from core.use_cases.doors import Doors
 from core.use_cases.erase_blocks import erase_rows, rewrite_shared_blocks
 from core.use_cases.ingest_lock import take_ingest_lock
 from core.use_cases.issue_certificate import issue_certificate
+from core.use_cases.keep_ledger import note_keys, publish_checkpoint
 
 ERASED = {"stage": "erased"}
 """Where a job stands that only waits to be certified; it need not destroy everything again."""
@@ -35,6 +36,7 @@ def conclude_deletion(job: Row[Any], *, doors: Doors) -> bool:
     """
     if job.progress != ERASED:
         _erase(job, doors)
+        reach("after_rows_erased")
         rewrite_shared_blocks(job, doors=doors)
         _destroy_keys(job, doors)
     reach("after_key_destruction")
@@ -49,6 +51,8 @@ def conclude_deletion(job: Row[Any], *, doors: Doors) -> bool:
             return False
         reach("before_certificate")
         _conclude(session, doors, held)
+    reach("after_completion")
+    publish_checkpoint(doors)
     return True
 
 
@@ -80,6 +84,8 @@ def _destroy_keys(job: Row[Any], doors: Doors) -> None:
     with doors.database.transaction(_actor(job)) as session:
         jobs.hold(session, job.id, job.fence)
         ordered = requests.open_erasures(session, job.request_id)
+    note_keys(doors, job, ordered)
+    reach("after_ledger")
     doors.keys.destroy([row.key_id for row in ordered])
     for row in ordered:
         if row.object_digest is not None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from core.use_cases.finding import Severity
 
 _ERROR, _WARNING = Severity.ERROR, Severity.WARNING
+REPAIR_STALLED = "repair_stalled"
+"""Not asked where repair is switched off for the whole deployment."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,26 @@ STATE = (
         """
         SELECT id AS object FROM jobs
         WHERE state IN ('running', 'verifying') AND lease_until < clock_timestamp() - interval '1 minute'
+        """,
+        _WARNING,
+    ),
+    Question(
+        "job_without_purpose",
+        "the job waits to train a node that is live already; whoever takes it ends it",
+        """
+        SELECT j.id AS object FROM jobs j JOIN nodes n ON n.model_id = j.model_id AND n.state = 'live'
+        WHERE j.kind = 'train_node' AND j.state = 'waiting' AND split_part(j.subject, '/', 3) = n.key
+        """,
+        _WARNING,
+    ),
+    Question(
+        REPAIR_STALLED,
+        "the model is not what a fresh build would give, repair is wanted, and no job is open that would mend it",
+        """
+        SELECT m.id AS object FROM models m JOIN aliases a ON a.model_id = m.id AND a.name = 'serving'
+        JOIN versions v ON v.id = a.version_id AND v.guarantee <> 'retrain_equivalent'
+        WHERE m.state = 'live' AND m.repair AND NOT EXISTS (
+          SELECT 1 FROM jobs j WHERE j.model_id = m.id AND j.lane = 'compute' AND j.state IN ('waiting', 'running'))
         """,
         _WARNING,
     ),

@@ -20,6 +20,7 @@ from core.persistence import jobs, models, requests
 from core.use_cases.accept_deletion import schedule
 from core.use_cases.answer_once import Answer, OnceKey, answer_once
 from core.use_cases.doors import Doors
+from core.use_cases.keep_ledger import note_decision
 from core.use_cases.read_requests import describe_request
 
 
@@ -28,6 +29,13 @@ class Decision(StrEnum):
     DENY = "deny"
     CANCEL = "cancel"
     RETRY = "retry"
+
+
+DECIDED = {
+    Decision.APPROVE: RequestState.SCHEDULED,
+    Decision.DENY: RequestState.DENIED,
+    Decision.CANCEL: RequestState.CANCELLED,
+}
 
 
 def decide_deletion(  # noqa: PLR0913 - which, what, who, how often, where and as seen when
@@ -67,7 +75,10 @@ def decide_deletion(  # noqa: PLR0913 - which, what, who, how often, where and a
             _answer(session, request, decision, caller, doors)
         return Answer(status=200, body=describe_request(session, requests.lock_request(session, request_id)))
 
-    return answer_once(doors, caller, once, decide)
+    answer = answer_once(doors, caller, once, decide)
+    if decision is not Decision.RETRY:
+        note_decision(doors, request_id, DECIDED[decision])
+    return answer
 
 
 def _answer(session: Connection, request: Row[Any], decision: Decision, caller: Caller, doors: Doors) -> None:

@@ -31,6 +31,7 @@ from core.domain.model import Recipe
 from core.persistence import datasets, models, nodes, versions
 from core.persistence.database import VERSIONS_CHANNEL, Listener
 from core.use_cases.doors import Doors
+from core.use_cases.keep_ledger import refuse_restored
 
 if TYPE_CHECKING:
     from core.modelling.ensemble import Ensemble
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 SWITCH_SECONDS = 0.0005
+RESTORE_SECONDS = 5.0
+"""How often it looks whether the database was put back to an older state."""
 LEASE_SHARE = 0.8
 """How much of its lease a predictor uses, so that its clock need not agree with the database's to the second."""
 
@@ -96,6 +99,7 @@ class Follower:
         self._tensors: dict[str, dict[str, NamedTensors]] = {}
         self._confirmed: dict[str, float] = {}
         self._asked = 0.0
+        self._looked = float("-inf")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
 
@@ -150,6 +154,7 @@ class Follower:
         while not self._stopping.is_set():
             try:
                 ears = ears or self.doors.database.listen(VERSIONS_CHANNEL)
+                self._look_for_restore()
                 self.catch_up()
                 self._open_ahead()
                 ears.wait(min(1.0, self.doors.settings.serving_lease_seconds / 5))
@@ -159,6 +164,17 @@ class Follower:
                 ears = None
                 self._stopping.wait(0.2)
         _closed(ears)
+
+    def _look_for_restore(self) -> None:
+        """Stop following, and so soon answering, a database that was put back to before somebody was deleted.
+
+        Raises:
+            LogForked: it was, and the erasure ledger was not replayed into it yet.
+        """
+        if time.monotonic() - self._looked > RESTORE_SECONDS:
+            with self.doors.database.transaction() as session:
+                refuse_restored(session, self.doors)
+            self._looked = time.monotonic()
 
     def catch_up(self) -> None:
         """Swap in every version that went live, and confirm what is served now."""
@@ -236,7 +252,7 @@ class Follower:
 
     def _get_to_know(self, model_id: str) -> KnownModel | None:
         """Read what never changes about a model while it is served, so that no swap waits for it again."""
-        from core.use_cases.train_shard import open_backbone
+        from core.use_cases.open_shard import open_backbone
 
         with self.doors.database.transaction() as session:
             model = models.get_model(session, model_id)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -33,7 +32,9 @@ from core.domain.manifest import Manifest
 from core.domain.model import Guarantee
 from core.lattice.placement import Place
 from core.persistence import audit, models, nodes, requests, versions
+from core.persistence.database import clock
 from core.use_cases.doors import Doors
+from core.use_cases.keep_ledger import require_unforked
 from core.use_cases.shard_members import slice_leaves
 
 
@@ -85,7 +86,19 @@ def issue_certificate(  # noqa: PLR0913
 
 
 def sign_head(session: Connection, doors: Doors) -> None:
-    """Sign a checkpoint over the log as it stands in this transaction; the caller holds the log's lock."""
+    """Sign a checkpoint over the log as it stands in this transaction; the caller holds the log's lock.
+
+    After the commit, `publish_checkpoint` takes it to the erasure ledger.
+
+    Raises:
+        LogForked: the log is not the one that was signed last, as in a restored database; see `replay_ledger`.
+    """
+    require_unforked(session, doors)
+    sign_head_anew(session, doors)
+
+
+def sign_head_anew(session: Connection, doors: Doors) -> None:
+    """Sign a checkpoint whatever was signed before; the caller holds the log's lock and knows why."""
     entries, root = audit.head(session)
     note = sign_checkpoint(doors.log_signer(), doors.settings.log_origin, entries, root)
     audit.keep_checkpoint(session, entries=entries, note=note)
@@ -109,7 +122,8 @@ def _claim(  # noqa: PLR0913, PLR0917
         "request": facts,
         "model": model.id if model is not None else request.tenant_id,
         "guarantee": guarantee,
-        "issued_at": datetime.now(UTC),
+        # Not this machine's clock, which may be wrong: what is signed agrees with the log.
+        "issued_at": clock(session),
         "limitations": _limitations(doors, request),
     }
     if model is None or version is None:

@@ -14,6 +14,7 @@ from core.domain.errors import EntryNotFound, Impossible
 from core.persistence import audit
 from core.use_cases.doors import Doors
 from core.use_cases.issue_certificate import sign_head
+from core.use_cases.keep_ledger import publish_checkpoint
 from core.use_cases.wording import page, read_cursor
 
 
@@ -37,6 +38,7 @@ def read_checkpoint(*, caller: Caller, doors: Doors) -> str:
         if newest is None or newest.size != audit.size(session):
             sign_head(session, doors)
             newest = audit.latest_checkpoint(session)
+    publish_checkpoint(doors)
     return str(newest.note) if newest is not None else ""
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from core.audit.checkpoint import Signer
 from core.audit.log import inclusion_proof
 from core.audit.proof import write_proof
 from core.domain.access import Caller, Scope
 from core.domain.errors import CertificateNotFound
 from core.persistence import audit, requests
 from core.use_cases.doors import Doors
+from core.use_cases.keep_ledger import broken_origins
 from core.use_cases.wording import moment, page, read_cursor
 
 
@@ -70,5 +72,16 @@ def read_proof(certificate_id: str, *, caller: Caller, doors: Doors) -> str:
 
 
 def verification_keys(doors: Doors) -> str:
-    """Return the public keys, one C2SP verifier key a line: the log's, then the certificates'."""
-    return f"{doors.log_signer().vkey}\n{doors.certificate_signer().vkey}\n"
+    """Return the public keys, one C2SP verifier key a line: the log's, then the certificates'.
+
+    After them come the same keys under the names that the log had before restored databases broke it off: what was
+    signed then stays valid.
+    """
+    log, certificates = doors.log_signer(), doors.certificate_signer()
+    with doors.database.transaction() as session:
+        earlier = [
+            f"{Signer(name, signer.seed).vkey}\n"
+            for origin in broken_origins(session)
+            for name, signer in ((origin, log), (f"{origin}/certificates", certificates))
+        ]
+    return f"{log.vkey}\n{certificates.vkey}\n" + "".join(earlier)

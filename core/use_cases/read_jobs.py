@@ -21,7 +21,7 @@ def read_jobs(
     after = read_cursor(cursor, filters)
     with doors.database.transaction() as session:
         rows = jobs.list_jobs(session, caller.tenant_id, limit=limit + 1, after=after, **filters)
-    return page([_describe(row) for row in rows], limit=limit, key="id", filters=filters)
+    return page([describe_job(row) for row in rows], limit=limit, key="id", filters=filters)
 
 
 def read_job(job_id: str, *, caller: Caller, doors: Doors) -> dict[str, Any]:
@@ -36,12 +36,15 @@ def read_job(job_id: str, *, caller: Caller, doors: Doors) -> dict[str, Any]:
         if row is None:
             raise JobNotFound
         attempts = jobs.attempts_of(session, job_id)
-    return _describe(row) | {
+    return describe_job(row) | {
         "attempts": [
             {
                 "fence": one.fence,
                 "worker": one.worker,
                 "outcome": one.outcome,
+                "error_code": one.error_code,
+                "seconds": None if one.ended_at is None else round((one.ended_at - one.started_at).total_seconds(), 3),
+                "peak_memory_bytes": one.peak_memory_bytes,
                 "started_at": moment(one.started_at),
                 "ended_at": moment(one.ended_at),
             }
@@ -50,7 +53,8 @@ def read_job(job_id: str, *, caller: Caller, doors: Doors) -> dict[str, Any]:
     }
 
 
-def _describe(row: Row[Any]) -> dict[str, Any]:
+def describe_job(row: Row[Any]) -> dict[str, Any]:
+    """Return a job as the API shows it."""
     return {
         "id": row.id,
         "object": "job",
@@ -62,6 +66,7 @@ def _describe(row: Row[Any]) -> dict[str, Any]:
         "state": row.state,
         "attempt": row.attempt,
         "max_attempts": row.max_attempts,
+        "cancel_requested": row.cancel_requested,
         "progress": row.progress,
         "error_code": row.error_code,
         "created_at": moment(row.created_at),

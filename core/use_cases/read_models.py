@@ -10,7 +10,8 @@ from core.domain.access import Caller, Scope
 from core.domain.errors import ModelNotFound, VersionNotFound
 from core.domain.manifest import Manifest
 from core.domain.model import Recipe
-from core.persistence import models, nodes, versions
+from core.lattice.families import build_family
+from core.persistence import jobs, models, nodes, versions
 from core.use_cases.doors import Doors
 from core.use_cases.wording import moment, page, read_cursor
 
@@ -80,6 +81,7 @@ def describe_model(session: Connection, row: Row[Any]) -> dict[str, Any]:
     live = versions.live_version(session, row.id)
     manifest = Manifest.from_json(live.manifest) if live is not None else None
     recipe = Recipe.from_json(row.recipe)
+    family = build_family(recipe.family, recipe.slices, budget=recipe.family_budget)
     return {
         "id": row.id,
         "object": "model",
@@ -90,7 +92,8 @@ def describe_model(session: Connection, row: Row[Any]) -> dict[str, Any]:
         "recipe": row.recipe,
         "policy": {"approval_required": row.approval_required, "repair": row.repair},
         "occupancy": row.occupancy,
-        "nodes": nodes.count_nodes(session, row.id),
+        "nodes": nodes.count_nodes(session, row.id) | {"complete": recipe.shards * len(family.parents)},
+        "jobs": jobs.count_open(session, row.id),
         "deleted_records": models.count_tombstones(session, row.id),
         "serving": None
         if live is None or manifest is None

@@ -97,17 +97,22 @@ def _register(session: Connection, order: ModelOrder, caller: Caller, doors: Doo
             "empty_slices": len(seats.empty_slices),
         },
     )
+    add_build_job(session, doors, caller.tenant_id, model_id)
+    model = models.get_model(session, model_id)
+    return Answer(status=201, body=describe_model(session, model))
+
+
+def add_build_job(session: Connection, doors: Doors, tenant_id: str, model_id: str) -> None:
+    """Ask for the model's backbone, after which its shards are planned; a job that waits already is enough."""
     jobs.add_job(
         session,
-        tenant_id=caller.tenant_id,
+        tenant_id=tenant_id,
         id=new_identifier("job"),
         kind=JobKind.BUILD,
         subject=f"{model_id}/build",
         model_id=model_id,
         max_attempts=doors.settings.max_attempts,
     )
-    model = models.get_model(session, model_id)
-    return Answer(status=201, body=describe_model(session, model))
 
 
 def _occupancy(session: Connection, dataset: Row[Any], recipe: Recipe, placement_key: bytes) -> Occupancy:

@@ -82,6 +82,19 @@ def resolve_subjects(session: Connection, doors: Doors, tenant_id: str, order: D
             raise DatasetNotFound
         references = [record_reference(key, record_id) for record_id in subject.record_ids]
         rows += datasets.records_by_reference(session, tenant_id, dataset.id, references)
+    records, copies = with_copies(session, tenant_id, owners, rows, order.copies)
+    return Resolved(
+        owners=owners,
+        records=records,
+        models=_affected(session, tenant_id, order, {row.dataset_id for row in records}),
+        copies=copies,
+    )
+
+
+def with_copies(
+    session: Connection, tenant_id: str, owners: frozenset[bytes], rows: list[Row[Any]], policy: CopiesPolicy
+) -> tuple[list[Row[Any]], int]:
+    """Return the rows once each, with others' identical ones if the policy says so, and how many of those there are."""
     found = {(row.dataset_id, bytes(row.record)): row for row in rows}
     subjects = owners | {bytes(row.owner) for row in found.values()}
     copies = [
@@ -89,15 +102,9 @@ def resolve_subjects(session: Connection, doors: Doors, tenant_id: str, order: D
         for row in datasets.copies_of(session, tenant_id, {bytes(row.content) for row in found.values()})
         if (row.dataset_id, bytes(row.record)) not in found and bytes(row.owner) not in subjects
     ]
-    if order.copies is CopiesPolicy.EXPAND:
+    if policy is CopiesPolicy.EXPAND:
         found |= {(row.dataset_id, bytes(row.record)): row for row in copies}
-    records = [found[name] for name in sorted(found)]
-    return Resolved(
-        owners=owners,
-        records=records,
-        models=_affected(session, tenant_id, order, {row.dataset_id for row in records}),
-        copies=len(copies),
-    )
+    return [found[name] for name in sorted(found)], len(copies)
 
 
 def _affected(session: Connection, tenant_id: str, order: DeletionOrder, dataset_ids: set[str]) -> list[Row[Any]]:

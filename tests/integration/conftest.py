@@ -1,8 +1,12 @@
-"""A real PostgreSQL, a database of its own for each test, and directories for objects and keys."""
+"""A real PostgreSQL, a database of its own for each test, and directories for objects and keys.
+
+With LETHE_TEST_S3_ENDPOINT and its kin, `doors` keeps objects in that store, under a prefix of each test's own.
+"""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -16,18 +20,32 @@ from core.settings import Settings
 from core.use_cases.doors import Doors, open_doors
 from core.use_cases.prepare_service import prepare_service
 from tests.integration.world import settle
+from tests.servers import Ceph, ceph
+from tests.servers.given import given_s3
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_stray_settings() -> Iterator[None]:
+    """Keep a store that the environment names for processes away from tests that say where their objects lie."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith("LETHE_S3_"):
+                patch.delenv(name)
+        yield
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_url() -> Iterator[str]:
     """Address of a server: the one in LETHE_TEST_DATABASE_URL, or a private one for this session."""
     given = os.environ.get("LETHE_TEST_DATABASE_URL")
     if given:
         yield given
         return
-    server, url = private_postgres.start(tmp_path_factory.mktemp("postgres") / "data")
-    yield url
-    private_postgres.stop(server)
+    # Not below pytest's directory: every run that starts closes that to other users, and root's server is another user.
+    with tempfile.TemporaryDirectory(prefix="lethe-tests-") as directory:
+        server, url = private_postgres.start(Path(directory) / "data")
+        yield url
+        private_postgres.stop(server)
 
 
 @pytest.fixture(scope="session")
@@ -52,9 +70,16 @@ def database_url(server_url: str, template: str) -> Iterator[str]:
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
+@pytest.fixture(scope="session")
+def gateway() -> Iterator[Ceph]:
+    """An S3-compatible store for this session; each test makes buckets of its own in it."""
+    with ceph() as server:
+        yield server
+
+
 @pytest.fixture
 def doors(database_url: str, tmp_path: Path) -> Iterator[Doors]:
-    opened = open_doors(Settings(database_url=database_url, data_directory=tmp_path / "lethe"))
+    opened = open_doors(Settings(database_url=database_url, data_directory=tmp_path / "lethe", **given_s3()))
     settle(opened)
     prepare_service(opened)
     yield opened

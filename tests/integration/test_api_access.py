@@ -15,7 +15,7 @@ from core.use_cases.doors import Doors
 from tests.integration import world
 from tests.integration.callers import OTHER_TENANT, bearer, client, key, once, post_deletion, problem, service, subject
 
-OPEN = {("GET", path) for path in ("/healthz", "/readyz", "/.well-known/lethe", "/.well-known/lethe.vkey")}
+OPEN = {("GET", path) for path in ("/healthz", "/readyz", "/metrics", "/.well-known/lethe", "/.well-known/lethe.vkey")}
 ANY_KEY = {("GET", "/v1/whoami")}
 SCOPES = {
     ("POST", "/v1/datasets"): Scope.DATASETS_WRITE,
@@ -37,7 +37,9 @@ SCOPES = {
     ("POST", "/v1/deletion-requests/{request_id}:retry"): Scope.REQUESTS_APPROVE,
     ("POST", "/v1/deletion-requests/{request_id}:deny"): Scope.REQUESTS_APPROVE,
     ("POST", "/v1/deletion-requests/{request_id}:cancel"): Scope.REQUESTS_CREATE,
+    ("POST", "/v1/models/{model}:repair"): Scope.MODELS_WRITE,
     ("GET", "/v1/jobs"): Scope.JOBS_READ,
+    ("POST", "/v1/jobs/{job_id}:cancel"): Scope.MODELS_WRITE,
     ("GET", "/v1/jobs/{job_id}"): Scope.JOBS_READ,
     ("GET", "/v1/certificates"): Scope.CERTIFICATES_READ,
     ("GET", "/v1/certificates/{certificate_id}"): Scope.CERTIFICATES_READ,
@@ -46,6 +48,15 @@ SCOPES = {
     ("GET", "/v1/audit/checkpoint"): Scope.AUDIT_READ,
     ("GET", "/v1/audit/proofs/inclusion"): Scope.AUDIT_READ,
     ("GET", "/v1/audit/proofs/consistency"): Scope.AUDIT_READ,
+    ("POST", "/v1/webhook-endpoints"): Scope.WEBHOOKS_MANAGE,
+    ("GET", "/v1/webhook-endpoints"): Scope.WEBHOOKS_READ,
+    ("GET", "/v1/webhook-endpoints/{endpoint_id}"): Scope.WEBHOOKS_READ,
+    ("PATCH", "/v1/webhook-endpoints/{endpoint_id}"): Scope.WEBHOOKS_MANAGE,
+    ("DELETE", "/v1/webhook-endpoints/{endpoint_id}"): Scope.WEBHOOKS_MANAGE,
+    ("POST", "/v1/webhook-endpoints/{endpoint_id}:rotate-secret"): Scope.WEBHOOKS_MANAGE,
+    ("POST", "/v1/webhook-endpoints/{endpoint_id}:test"): Scope.WEBHOOKS_MANAGE,
+    ("GET", "/v1/webhook-endpoints/{endpoint_id}/deliveries"): Scope.WEBHOOKS_READ,
+    ("POST", "/v1/webhook-deliveries/{delivery_id}:resend"): Scope.WEBHOOKS_MANAGE,
     ("POST", "/v1/api-keys"): Scope.KEYS_MANAGE,
     ("GET", "/v1/api-keys"): Scope.KEYS_MANAGE,
     ("DELETE", "/v1/api-keys/{key_id}"): Scope.KEYS_MANAGE,

