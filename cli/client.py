@@ -44,6 +44,9 @@ class Client:
         condition = {} if seen is None else {"If-Match": f'"{seen}"'}
         return self._json("POST", path, json=body, headers=_once(idempotency_key) | condition)
 
+    def patch(self, path: str, body: Any) -> dict[str, Any]:
+        return self._json("PATCH", path, json=body)
+
     def delete(self, path: str) -> dict[str, Any]:
         return self._json("DELETE", path)
 

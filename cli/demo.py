@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from cli.extras import require_extra
 from cli.output import Json, say, told, unusable
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def demo(
     """Show a model forget people, on scikit-learn's digits or on your own arrays, with proofs and a report."""
     signal.signal(signal.SIGTERM, _ended)
     with told(as_json):
+        require_extra("demo", "`lethe demo`")
         if report is not None and not report.absolute().parent.is_dir():
             raise unusable(f"{report.parent} is no directory to put the report in")
         recipe = _recipe(

@@ -22,7 +22,7 @@ from core.unlearning.exact.node_spec import NodeSpec
 from core.unlearning.exact.repair import canonical_nodes
 from core.use_cases.doors import Doors
 from core.use_cases.shard_members import slice_leaves
-from core.use_cases.train_shard import ShardPlan, open_activations, read_plan
+from core.use_cases.shard_plan import ShardPlan, read_plan
 
 if TYPE_CHECKING:
     from core.unlearning.exact.nodes import NodeTensors
@@ -111,6 +111,7 @@ def _chain(plan: ShardPlan) -> list[NodeSpec]:
 
 def _retrained(doors: Doors, plan: ShardPlan, data: DemoData, done: Callable[[int], None]) -> Retrained:
     from core.unlearning.exact.training import train_node
+    from core.use_cases.open_shard import open_activations
 
     activations = open_activations(doors, plan)
     chain: list[NodeTensors] = []
@@ -132,7 +133,7 @@ def _accuracy(doors: Doors, plan: ShardPlan, data: DemoData, chain: list[NodeTen
     """Return the accuracy of one chain on the held-out rows; of the public head when the chain is empty."""
     from core.modelling.ensemble import Ensemble
     from core.modelling.images import as_tensor
-    from core.use_cases.train_shard import open_backbone
+    from core.use_cases.open_shard import open_backbone
 
     schema, recipe = plan.schema, plan.recipe
     backbone = open_backbone(doors, plan.model, recipe, schema)

@@ -14,6 +14,7 @@ from cli.demo_data import IDENTITY_TYPE, DemoData
 from cli.demo_evidence import Archive, collect
 from cli.demo_timeline import PREFIX, Deletion
 from cli.demo_witness import Notes, Witness
+from cli.models import training_progress
 from cli.output import CommandFailed
 from core.domain.manifest import Manifest
 from core.domain.model import Guarantee, Recipe
@@ -82,30 +83,15 @@ def wait_until_built(stage: Stage, show: Callable[[float, str], None]) -> dict[s
     """
 
     def built() -> dict[str, Any] | None:
-        work = stage.client.get("/v1/jobs", model=stage.model)["data"]
-        _refuse_failed(work)
-        done, now = _training_progress(work, stage.nodes_total)
-        show(done, now)
+        show(*training_progress(stage.client, stage.client.get(f"/v1/models/{stage.model}")))
         return whole(stage)
 
     return until(built, BUILD_SECONDS, "the model was not built in time", every=0.25)
 
 
-def _training_progress(work: list[dict[str, Any]], nodes_total: int) -> tuple[float, str]:
-    """Return the share that is done and what happens now; the backbone counts as a fifth."""
-    reports = [job["progress"] or {} for job in work]
-    nodes = sum(report["done"] for report in reports if report.get("stage") == "nodes")
-    if nodes:
-        return 0.2 + 0.8 * nodes / nodes_total, f"node {nodes} of {nodes_total}"
-    for report in reports:
-        if report.get("stage") == "backbone":
-            return 0.2 * report["done"] / report["total"], f"backbone, epoch {report['done']} of {report['total']}"
-    return 0.0, "waiting for a worker"
-
-
-def _refuse_failed(work: list[dict[str, Any]]) -> None:
-    for job in work:
-        if job["state"] in ("failed", "dead"):
+def _refuse_failed(stage: Stage) -> None:
+    for state in ("failed", "dead"):
+        for job in stage.client.get("/v1/jobs", model=stage.model, state=state, limit=1)["data"]:
             raise CommandFailed(
                 f"job {job['id']} ended {job['state']} ({job['error_code']}); the worker's log says more"
             )
@@ -114,13 +100,10 @@ def _refuse_failed(work: list[dict[str, Any]]) -> None:
 def whole(stage: Stage) -> dict[str, Any] | None:
     """Return the model when it is retrain-equivalent and nothing is left to train; None while it is not."""
     model = stage.client.get(f"/v1/models/{stage.model}")
-    if model["state"] == "failed":
-        raise CommandFailed("the model could not be built; the worker's log says why")
+    _refuse_failed(stage)
     if model["serving"] is None or model["serving"]["guarantee"] != Guarantee.RETRAIN_EQUIVALENT:
         return None
-    work = stage.client.get("/v1/jobs", model=stage.model)["data"]
-    _refuse_failed(work)
-    return None if any(job["state"] in ("waiting", "running", "verifying") for job in work) else model
+    return None if any(model["jobs"].values()) else model
 
 
 def wait_for_predictor(stage: Stage) -> None:
@@ -236,7 +219,7 @@ def _version_of(stage: Stage, request_id: str, number: int) -> dict[str, Any]:
 
 def _equivalent(stage: Stage) -> int | None:
     """Return the number of the live version when it is retrain-equivalent; a job that ended badly never makes it so."""
-    _refuse_failed(stage.client.get("/v1/jobs", model=stage.model)["data"])
+    _refuse_failed(stage)
     serving = stage.client.get(f"/v1/models/{stage.model}")["serving"]
     return int(serving["number"]) if serving["guarantee"] == Guarantee.RETRAIN_EQUIVALENT else None
 

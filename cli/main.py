@@ -4,7 +4,24 @@ from __future__ import annotations
 
 import typer
 
-from cli import audit, datasets, delete, demo, fsck, keys, migrate, models, requests, serve, verify
+from cli import (
+    audit,
+    datasets,
+    delete,
+    demo,
+    fsck,
+    health,
+    jobs,
+    keys,
+    migrate,
+    models,
+    prepare,
+    requests,
+    serve,
+    up,
+    verify,
+    webhooks,
+)
 from cli.output import FAILED, CommandFailed, say
 from core.domain.errors import LetheError
 
@@ -19,21 +36,27 @@ RUN, USE, TRUST, OPERATE = "Run it", "Use it", "Verify it", "Operate it"
 
 app.command(rich_help_panel=RUN)(serve.serve)
 app.command(hidden=True)(serve.api)
+app.command(rich_help_panel=RUN)(up.up)
 app.command(rich_help_panel=RUN)(demo.demo)
 app.command(rich_help_panel=RUN)(serve.worker)
+app.command(rich_help_panel=RUN)(serve.dispatcher)
 app.command(rich_help_panel=RUN)(serve.predictor)
 
 app.add_typer(datasets.app, name="datasets", rich_help_panel=USE)
 app.add_typer(models.app, name="models", rich_help_panel=USE)
 app.command(rich_help_panel=USE)(delete.delete)
 app.add_typer(requests.app, name="requests", rich_help_panel=USE)
+app.add_typer(jobs.app, name="jobs", rich_help_panel=USE)
 
 app.command(rich_help_panel=TRUST)(verify.verify)
 app.add_typer(audit.app, name="audit", rich_help_panel=TRUST)
 app.command(rich_help_panel=TRUST)(fsck.fsck)
 
 app.add_typer(keys.app, name="keys", rich_help_panel=OPERATE)
+app.add_typer(webhooks.app, name="webhooks", rich_help_panel=OPERATE)
 app.add_typer(migrate.app, name="migrate", rich_help_panel=OPERATE)
+app.command(rich_help_panel=OPERATE)(prepare.prepare)
+app.command(rich_help_panel=OPERATE)(health.health)
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Annotated
 
 import typer
@@ -14,12 +13,23 @@ app = typer.Typer(no_args_is_help=True, help="Bring the database's schema up to 
 
 
 @app.command()
-def up(data: Data = None, as_json: Json = False) -> None:
+def up(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the SQL that this would run here, and change nothing.")
+    ] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
     """Migrate; safe to repeat, and safe to run from many machines at once. `lethe serve` does it by itself."""
     with told(as_json), open_data(data) as doors:
-        from core.persistence.database import migrate, schema_heads
+        from core.persistence.database import migrate, migration_sql, refuse_newer_schema, schema_heads
 
-        before, _ = schema_heads(doors.database)
+        before, wanted = schema_heads(doors.database)
+        if dry_run:
+            refuse_newer_schema(doors.database)
+            written = "" if before == wanted else migration_sql(before or "base")
+            show({"from": before, "to": wanted, "sql": written}, as_json, lambda: print(written, end=""))
+            return
         migrate(doors.database)
         after, _ = schema_heads(doors.database)
         body = {"from": before, "to": after}
@@ -48,17 +58,13 @@ def sql(
 ) -> None:
     """Print the SQL up to this release, without a database."""
     with told(as_json):
-        from alembic import command
+        from alembic.util import CommandError
 
         from cli.output import unusable
-        from core.persistence.database import migration_config
+        from core.persistence.database import migration_sql
 
-        config = migration_config("postgresql+psycopg://")
-        config.output_buffer = written = io.StringIO()
         try:
-            command.upgrade(config, f"{start}:head", sql=True)
-        except Exception as error:
-            if type(error).__module__.split(".")[0] != "alembic":
-                raise
+            written = migration_sql(start)
+        except CommandError:
             raise unusable("there is no such revision") from None
-        show({"sql": written.getvalue()}, as_json, lambda: print(written.getvalue(), end=""))
+        show({"sql": written}, as_json, lambda: print(written, end=""))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.options import Data, Once, Url, connect, read_file
-from cli.output import CommandFailed, Json, details, progress, show, table, told, unusable
+from cli.output import CommandFailed, Json, details, progress, say, show, table, told, unusable
 
 if TYPE_CHECKING:
     from cli.client import Client
@@ -26,6 +26,7 @@ COLUMNS = {
     "guarantee": "serving.guarantee",
     "depths": "serving.depths",
     "live nodes": "nodes.live",
+    "of": "nodes.complete",
     "dead": "nodes.dead",
     "deleted records": "deleted_records",
 }
@@ -121,6 +122,16 @@ def manifest(
         show(found, as_json, lambda: _draw_manifest(found))
 
 
+@app.command()
+def repair(
+    model: Model, idempotency_key: Once = None, url: Url = None, data: Data = None, as_json: Json = False
+) -> None:
+    """Train what a model lacks, after its jobs gave up or were cancelled."""
+    with told(as_json), connect(url, data) as client:
+        found = client.post(f"/v1/models/{model}:repair", idempotency_key=idempotency_key)
+        show(found, as_json, lambda: say(f"{found['id']} is looked through; watch `lethe jobs list`."))
+
+
 def wait_until_live(client: Client, model_id: str) -> dict[str, Any]:
     """Show a bar until the first version is live.
 
@@ -134,19 +145,26 @@ def wait_until_live(client: Client, model_id: str) -> dict[str, Any]:
                 raise CommandFailed("the model could not be built; see its jobs", "model_failed")
             if found["state"] == "live":
                 return found
-            bar(*_built(client, model_id, found))
+            bar(*training_progress(client, found))
             time.sleep(LOOK_SECONDS)
 
 
-def _built(client: Client, model_id: str, model: dict[str, Any]) -> tuple[float, str]:
-    """Return which share of the training is done, as the running jobs report it, and what happens now."""
-    work = client.get("/v1/jobs", model=model_id, limit=200)["data"]
-    steps = [job["progress"] for job in work if job["kind"] == "train_shard" and job["progress"]]
-    if not steps:
-        return 0.0, "backbone"
-    shards = max(model["recipe"]["shards"], 1)
-    done = sum(step.get("done", 0) / max(step.get("total", 1), 1) for step in steps)
-    return min(done / shards, 1.0), f"{model['nodes']['live']} nodes"
+def training_progress(client: Client, model: dict[str, Any]) -> tuple[float, str]:
+    """Return which share of a model's training is done, as its nodes and running jobs tell, and what happens now.
+
+    The backbone counts as a fifth.
+    """
+    of_model = {"model": model["id"], "limit": 200}
+    nodes, complete = model["nodes"]["live"], model["nodes"]["complete"]
+    begun = [job["progress"] for job in client.get("/v1/jobs", kind="train_node", state="running", **of_model)["data"]]
+    if nodes or begun:
+        partly = sum(step["done"] / step["total"] for step in begun if step)
+        return min(0.2 + 0.8 * (nodes + partly) / complete, 1.0), f"{nodes} of {complete} nodes"
+    for job in client.get("/v1/jobs", kind="build", **of_model)["data"]:
+        if job["progress"]:
+            done, total = job["progress"]["done"], job["progress"]["total"]
+            return 0.2 * done / total, f"backbone, epoch {done} of {total}"
+    return 0.0, "waiting for a worker"
 
 
 def _recipe(path: Path | None, **chosen: Any) -> dict[str, Any]:

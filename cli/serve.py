@@ -15,7 +15,6 @@ import fcntl
 import hashlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -26,12 +25,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
+from cli.extras import require_extra
 from core.domain.errors import Unusable
+from core.domain.job import Lane
 
 READY_SECONDS = 60.0
 BUSY_SECONDS = 4.0
@@ -59,6 +59,7 @@ def serve(
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole service: database, API, worker and predictor."""
+    from cli.processes import stop_at_signals
     from core.settings import Settings
 
     settings = Settings()
@@ -69,12 +70,7 @@ def serve(
         "predictor_port": settings.predictor_port if predictor_port is None else predictor_port,
     }
     stopping = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's shape
-        stopping.set()
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
+    stop_at_signals(stopping, insist=False)
     with ExitStack() as stack:
         _run(stack, settings.model_copy(update=wanted), stopping, as_json=as_json)
 
@@ -85,8 +81,9 @@ def _run(stack: ExitStack, settings: Any, stopping: threading.Event, *, as_json:
     from core.use_cases.doors import open_doors
     from core.use_cases.prepare_service import prepare_service
 
+    require_extra("worker" if settings.database_url else "embedded", "`lethe serve`")
     directory: Path = settings.data_directory
-    stack.enter_context(_locked(directory))
+    stack.enter_context(locked(directory))
     # An explicit port is checked before anything is started; a busy one must not leave a database behind.
     ports = {"port": free_port(settings.host, settings.port)}
     ports["predictor_port"] = free_port(settings.host, settings.predictor_port, but=ports["port"])
@@ -102,7 +99,8 @@ def _run(stack: ExitStack, settings: Any, stopping: threading.Event, *, as_json:
     doors.database.close()
     if admin_key is not None:
         _keep_admin_key(directory, admin_key)
-    children = Supervisor(environment(settings), directory / "logs")
+    # Whatever broker the environment names is not for this service: its worker listens to the database.
+    children = Supervisor({**environment(settings), "LETHE_BROKER_URL": ""}, directory / "logs")
     stack.callback(children.stop)
     for name in ("api", "predictor", "worker"):
         children.start(name, lethe(name))
@@ -110,10 +108,10 @@ def _run(stack: ExitStack, settings: Any, stopping: threading.Event, *, as_json:
         "url": f"http://{settings.host}:{settings.port}",
         "predictor_url": f"http://{settings.host}:{settings.predictor_port}",
     }
-    _wait_until_ready(children, addresses, stopping, directory)
+    wait_until_ready(children, addresses, stopping, directory)
     facts = {**addresses, "directory": str(directory), "admin_key": admin_key, "pids": children.pids()}
     (directory / "service.json").write_text(json.dumps({**addresses, "pid": os.getpid(), "pids": children.pids()}))
-    _announce(facts, as_json=as_json)
+    announce(facts, as_json=as_json)
     while not stopping.wait(0.5):
         children.revive()
     if not as_json:
@@ -130,8 +128,8 @@ def environment(settings: Any) -> dict[str, str]:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Hold the directory for this process alone.
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the directory for this process alone, and make it if there is none.
 
     Raises:
         Unusable: it cannot be written, or somebody else holds it.
@@ -145,7 +143,7 @@ def _locked(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Unusable(f"another `lethe serve` is running on {directory}") from None
+            raise Unusable(f"another Lethe is running on {directory}") from None
         yield
 
 
@@ -180,7 +178,7 @@ def _keep_admin_key(directory: Path, key: str) -> None:
     path.write_text(key + "\n")
 
 
-def _wait_until_ready(children: Any, addresses: dict[str, str], stopping: threading.Event, directory: Path) -> None:
+def wait_until_ready(children: Any, addresses: dict[str, str], stopping: threading.Event, directory: Path) -> None:
     import httpx2
 
     give_up = time.monotonic() + READY_SECONDS
@@ -196,7 +194,7 @@ def _wait_until_ready(children: Any, addresses: dict[str, str], stopping: thread
             time.sleep(0.05)
 
 
-def _announce(facts: dict[str, Any], *, as_json: bool) -> None:
+def announce(facts: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(facts), flush=True)
         return
@@ -218,28 +216,113 @@ def api() -> None:
 
 def predictor() -> None:
     """Run a predictor alone: it follows the live manifests and answers predictions."""
+    require_extra("worker", "`lethe predictor`")
     from worker.predictor import create_predictor
 
     _serve_application(create_predictor(), "predictor_port")
 
 
-def worker() -> None:
-    """Run a worker alone: it claims jobs from the database until it is stopped."""
-    from cli.processes import end_with_supervisor
-    from core.logging import configure_logging
+def worker(
+    queues: Annotated[
+        str | None,
+        typer.Option(help="Which jobs to take: cpu (switch slices off), gpu (train), or both. [env: LETHE_QUEUES]"),
+    ] = None,
+) -> None:
+    """Run a worker alone: it takes jobs until it is stopped, and then hands back what is not done."""
     from core.settings import Settings
-    from core.use_cases.doors import open_doors
-    from worker.loop import Worker
 
-    configure_logging()
-    end_with_supervisor()
     settings = Settings()
     if not settings.database_url:
         raise Unusable("set LETHE_DATABASE_URL; `lethe serve` starts a worker of its own")
-    working = Worker(open_doors(settings))
-    signal.signal(signal.SIGTERM, lambda *_: working.stop())
-    signal.signal(signal.SIGINT, lambda *_: working.stop())
+    lanes = _lanes(settings.queues if queues is None else queues)
+    if Lane.COMPUTE in lanes:
+        require_extra("worker", "`lethe worker` with the gpu queue")
+    if settings.broker_url and len(lanes) > 1:
+        _work_apart(settings, lanes)
+        return
+    _work_here(settings, lanes)
+
+
+def _lanes(queues: str) -> tuple[Lane, ...]:
+    """Return the lanes of some queues, `cpu,gpu`.
+
+    Raises:
+        Unusable: there is no such queue.
+    """
+    wanted = {word.strip() for word in queues.split(",") if word.strip()}
+    if not wanted or not wanted <= {lane.queue for lane in Lane}:
+        raise Unusable("LETHE_QUEUES and --queues take cpu, gpu, or both with a comma")
+    return tuple(lane for lane in Lane if lane.queue in wanted)
+
+
+def _work_apart(settings: Any, lanes: tuple[Lane, ...]) -> None:
+    """Run one process per queue, so that a deletion never waits behind training for its message."""
+    from cli.processes import Supervisor, end_with_supervisor, lethe, stop_at_signals
+    from core.logging import configure_logging
+
+    configure_logging()
+    end_with_supervisor()
+    stopping = threading.Event()
+    stop_at_signals(stopping)
+    children = Supervisor({})
+    for number, lane in enumerate(lanes):
+        # Each has its own counters, so each its own port.
+        port = settings.metrics_port + number if settings.metrics_port else 0
+        command = lethe("worker", "--queues", lane.queue)
+        children.start(lane.queue, command, LETHE_METRICS_PORT=str(port))
+    while not stopping.wait(0.5):
+        children.revive()
+    children.stop()
+
+
+def _work_here(settings: Any, lanes: tuple[Lane, ...]) -> None:
+    from cli.processes import stop_at_signals
+    from core.use_cases.doors import open_doors
+    from worker.loop import Worker
+
+    _begin(settings)
+    doors = open_doors(settings)
+    if settings.broker_url:
+        from worker.consumer import BellWorker
+
+        working: Any = BellWorker(doors, lanes)
+    else:
+        working = Worker(doors, lanes)
+    stop_at_signals(working.stopping)
     working.run()
+    doors.database.close()
+
+
+def dispatcher() -> None:
+    """Run the dispatcher of a production deployment: it rings for waiting jobs, looks after them, and calls back."""
+    from cli.processes import stop_at_signals
+    from core.settings import Settings
+    from core.use_cases.doors import open_doors
+    from worker.dispatcher import Dispatcher
+
+    settings = Settings()
+    if not settings.database_url:
+        raise Unusable("set LETHE_DATABASE_URL; `lethe serve` needs no dispatcher")
+    if not settings.broker_url:
+        raise Unusable("set LETHE_BROKER_URL; without a broker, workers listen to the database and need no dispatcher")
+    _begin(settings)
+    doors = open_doors(settings)
+    dispatching = Dispatcher(doors)
+    stop_at_signals(dispatching.stopping)
+    dispatching.run()
+    doors.database.close()
+
+
+def _begin(settings: Any) -> None:
+    """Do what every process without an address does first."""
+    from cli.processes import end_with_supervisor
+    from core import metrics
+    from core.logging import configure_logging
+
+    configure_logging()
+    end_with_supervisor()
+    if settings.metrics_port:
+        metrics.serve(settings.metrics_port, settings.metrics_host)
 
 
 def _serve_application(application: Any, port: str) -> None:
@@ -260,17 +343,21 @@ def _serve_application(application: Any, port: str) -> None:
         port=getattr(settings, port),
         # Our own log line names the route; uvicorn's would repeat the address as it was called.
         access_log=False,
+        log_config=None,  # what it has to say goes through our logs
         log_level="warning",
         timeout_graceful_shutdown=2,
     )
 
 
 @contextmanager
-def background(data: Path, port: int = 0, predictor_port: int = 0, **variables: str) -> Iterator[Service]:
+def background(
+    data: Path, port: int = 0, predictor_port: int = 0, *, command: str = "serve", **variables: str
+) -> Iterator[Service]:
     """Run `lethe serve` as a subprocess until the `with` ends; for the demo and for tests.
 
     Args:
         data: directory of the service.
+        command: `up` runs the production processes instead, against the servers that the environment names.
         port: of the API; 0 picks a free one.
         predictor_port: of the predictor; 0 picks a free one.
         variables: more environment, such as LETHE_LEASE_SECONDS="2".
@@ -278,7 +365,7 @@ def background(data: Path, port: int = 0, predictor_port: int = 0, **variables: 
     Raises:
         Unusable: it did not start; the sentence is its own.
     """
-    process = start_background(data, port, predictor_port, **variables)
+    process = start_background(data, port, predictor_port, command=command, **variables)
     try:
         yield read_service(process, data)
     finally:
@@ -293,15 +380,17 @@ def background(data: Path, port: int = 0, predictor_port: int = 0, **variables: 
         _complaints(data).unlink(missing_ok=True)
 
 
-def start_background(data: Path, port: int = 0, predictor_port: int = 0, **variables: str) -> subprocess.Popen[str]:
-    """Start `lethe serve` and return at once."""
+def start_background(
+    data: Path, port: int = 0, predictor_port: int = 0, *, command: str = "serve", **variables: str
+) -> subprocess.Popen[str]:
+    """Start `lethe serve` or `lethe up` and return at once."""
     from cli.processes import lethe
 
     arguments = ("--data", str(data), "--port", str(port), "--predictor-port", str(predictor_port), "--json")
     # A file, not a pipe: nobody reads it while the service runs, and a full pipe would stop the service.
     with _complaints(data).open("w") as complaints:
         return subprocess.Popen(
-            lethe("serve", *arguments),
+            lethe(command, *arguments),
             env={**os.environ, **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

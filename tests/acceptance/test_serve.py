@@ -109,7 +109,7 @@ def test_control_c_stops_everything_within_seconds(tmp_path: Path) -> None:
 def test_a_second_service_on_the_directory_is_refused(tmp_path: Path) -> None:
     with running(tmp_path / "lethe"):
         refused = serve(tmp_path / "lethe", "--port", "0", "--predictor-port", "0")
-    assert "another `lethe serve` is running on" in sentence(refused)
+    assert "another Lethe is running on" in sentence(refused)
 
 
 def test_a_busy_port_is_named_and_nothing_is_left_running(tmp_path: Path) -> None:
