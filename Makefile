@@ -14,10 +14,10 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo serve test test-fast check fix migrate docs clean
+.PHONY: help setup demo serve up test test-stack test-fast test-faults check fix migrate docs clean
 
 help:  ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP)  ## Make the virtual environment and install everything into it (runs once)
 
@@ -38,11 +38,20 @@ demo: $(STAMP)  ## Show a deletion from request to certificate, on real data, in
 serve: $(STAMP)  ## Run the service on DATA=lethe-data until Ctrl-C (ARGS="--port 9000")
 	$(BIN)/lethe serve --data $(DATA) $(ARGS)
 
-test: $(STAMP)  ## Run all tests (ARGS="tests/unit -k lattice")
+up: $(STAMP)  ## Run the production processes on throw-away servers, in ./lethe-up, until Ctrl-C (ARGS="--port 9000")
+	$(BIN)/python -m tests.servers --postgres --redis --s3 -- $(BIN)/lethe up --data lethe-up $(ARGS)
+
+test: $(STAMP)  ## Run all tests but the fault suite (ARGS="tests/unit -k lattice")
 	$(BIN)/python -m pytest $(ARGS)
+
+test-stack: $(STAMP)  ## Run what a database or a store may change on PostgreSQL, Redis, Celery and S3
+	$(BIN)/python -m tests $(ARGS)
 
 test-fast: $(STAMP)  ## Run the tests that need no service and take no more than seconds
 	$(BIN)/python -m pytest tests/unit -m 'not slow' $(ARGS)
+
+test-faults: $(STAMP)  ## Run the fault suite: kills, pauses, lost servers (ARGS="-k redis")
+	LETHE_TEST_FAULTS=full $(BIN)/python -m pytest tests/faults $(ARGS)
 
 check: $(STAMP)  ## Check format, lint, types, arrows, spelling and docs: exactly what CI checks
 	$(BIN)/ruff format --check .

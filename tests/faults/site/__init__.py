@@ -1,0 +1,1 @@
+"""A directory to put on the path of Python processes; see `sitecustomize.py`."""
