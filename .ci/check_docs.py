@@ -16,7 +16,7 @@ SETTINGS_PAGE = HOUSE / "docs" / "settings.md"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
-VARIABLE = re.compile(r"\bLETHE_[A-Z][A-Z_]*[A-Z]\b")
+VARIABLE = re.compile(r"\bLETHE_(?!TEST_)[A-Z][A-Z0-9_]*[A-Z0-9]\b")
 
 
 def pages() -> list[Path]:
