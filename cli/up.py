@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,6 +50,7 @@ def up(
     as_json: JsonOption = False,
 ) -> None:
     """Run the production processes against your own PostgreSQL, broker and object store."""
+    from cli.processes import stop_at_signals
     from core.settings import Settings
 
     settings = Settings()
@@ -62,12 +61,7 @@ def up(
     }
     settings = settings.model_copy(update=wanted)
     stopping = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's shape
-        stopping.set()
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
+    stop_at_signals(stopping, insist=False)
     with ExitStack() as stack:
         _run(stack, settings, stopping, as_json=as_json)
 

@@ -23,7 +23,7 @@ def fault_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(service_directory: Path, fault_file: Path) -> Iterator[Running]:
-    quick = {"LETHE_DEACTIVATION_LEASE_SECONDS": "1", "LETHE_LEASE_SECONDS": "2", "LETHE_FAULT_FILE": str(fault_file)}
+    quick = {"LETHE_DEACTIVATION_LEASE_SECONDS": "1", "LETHE_LEASE_SECONDS": "10", "LETHE_FAULT_FILE": str(fault_file)}
     with running(service_directory, **quick) as started:
         started.upload()
         started.build()
