@@ -21,8 +21,8 @@ from tests.faults.worlds import World, Worlds
 from tests.servers import Redis
 
 OUTAGE_SECONDS = 60.0 if FULL else 6.0
-NEVER = {"LETHE_POLL_SECONDS": "3600"}
-"""For a round that must not be what saves the day."""
+UNPOLLED = {UNGUARDED: "poll"}
+"""For workers that hear of a job from the broker alone, so that nothing else saves the day."""
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -71,7 +71,7 @@ def test_a_flushed_and_a_dead_broker_only_slow_us(new_stack: Stacks, redis_serve
 
 def test_without_polling_a_dead_broker_stops_us(new_stack: Stacks, redis_server: Redis, worlds: Worlds) -> None:
     unrepaired = worlds.built(repair=False)
-    with production(new_stack, redis_server, unrepaired, "cpu", **{UNGUARDED: "poll"}) as stack:
+    with production(new_stack, redis_server, unrepaired, "cpu", **UNPOLLED) as stack:
         stack.start("dispatcher", "dispatcher")
         redis_server.kill()
         try:
@@ -88,7 +88,7 @@ def test_messages_are_lost_tripled_shuffled_and_sent_by_two(
 ) -> None:
     file = tmp_path / "points"
     owners = iter(range(18))
-    with production(new_stack, redis_server, None, "cpu", "gpu", **NEVER) as stack:
+    with production(new_stack, redis_server, None, "cpu", "gpu", **UNPOLLED) as stack:
         for name in ("dispatcher-1", "dispatcher-2"):
             stack.start(name, "dispatcher", LETHE_QUEUE_PREFIX=FROM, LETHE_FAULT_FILE=str(file))
         lose_a_message(stack, redis_server, owner=next(owners))
@@ -113,13 +113,13 @@ def test_without_the_sweep_a_lost_message_is_lost_for_good(
     new_stack: Stacks, redis_server: Redis, worlds: Worlds
 ) -> None:
     unrepaired = worlds.built(repair=False)
-    with production(new_stack, redis_server, unrepaired, "cpu", **NEVER, **{UNGUARDED: "sweeper"}) as stack:
+    with production(new_stack, redis_server, unrepaired, "cpu", **{UNGUARDED: "poll,sweeper"}) as stack:
         stack.start("dispatcher", "dispatcher", LETHE_QUEUE_PREFIX=FROM)
         lose_a_message(stack, redis_server, owner=5)
         with carrying(redis_server.url, random.Random(0)):
             never_done(stack)
             stack.end("dispatcher")
-            stack.start("dispatcher", "dispatcher", LETHE_QUEUE_PREFIX=FROM, **{UNGUARDED: ""})
+            stack.start("dispatcher", "dispatcher", LETHE_QUEUE_PREFIX=FROM, **UNPOLLED)
             stack.settle()
         stack.prove()
 
