@@ -6,7 +6,8 @@
                                             ├─ it died: its job goes back into the lane, with the cause of death
                                             └─ the worker stops: it is ended, and its job handed back uncounted
 
-Jobs of one shard of one model are near each other: they read the same rows, which the runner's bench keeps.
+Jobs of one shard of one model are near each other: they read the same rows, which the runner's bench keeps. Another
+shard of the model finds the bench cleared and torch loaded; another model gets a fresh process.
 """
 
 from __future__ import annotations
@@ -67,11 +68,11 @@ class ComputeSlot:
         runner = self._runner = self._take_reserve()
         try:
             while self._see_through(runner, job) and not self.stopping.is_set():
-                near = nearby(job)
-                following = self._claim(near=near)
+                following = self._claim(near=nearby(job))
                 if following is None:
                     break
-                if not following.subject.startswith(near):
+                if following.model_id != job.model_id:
+                    # One process sees one model's rows; for another shard of it, loading torch again buys nothing.
                     runner.kill()
                     runner = self._runner = self._take_reserve()
                 job = following

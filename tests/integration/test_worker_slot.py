@@ -78,29 +78,29 @@ def pid_of(made: ComputeSlot) -> int:
     return made._runner.pid
 
 
-def test_a_model_is_built_and_the_jobs_of_a_shard_stay_with_one_process(
-    doors: Doors, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given: list[tuple[str, int]] = []
+def test_a_process_does_the_jobs_of_one_model_shard_by_shard(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[str, str, int]] = []
     real: Callable[[Runner, Any], None] = Runner.give
 
     def note(self: Runner, job: Any) -> None:
-        given.append((nearby(job), self.pid))
+        given.append((job.model_id, nearby(job), self.pid))
         real(self, job)
 
     monkeypatch.setattr(Runner, "give", note)
     add_dataset(doors)
-    model = add_model(doors)
     with slot(doors) as made:
-        until(made.once, "the process is warm")
-        until(lambda: not made.once(), "nothing is left to do")
-    assert model_of(doors, model)["state"] == "live"
-    trained = [(shard, pid) for shard, pid in given if shard != f"{model}/build/"]
-    assert len(trained) > len(set(trained)), "no process did two jobs"
-    for shard in {shard for shard, _ in trained}:
-        pids = [pid for one, pid in trained if one == shard]
-        changes = sum(before != after for before, after in pairwise(pids))
-        assert changes <= 1, "a shard's jobs changed their process again and again"
+        for name in ("faces", "voices"):
+            model = add_model(doors, name=name)
+            until(made.once, "the process is warm")
+            until(lambda: not made.once(), "nothing is left to do")
+            assert model_of(doors, model)["state"] == "live"
+            training = [(shard, pid) for of, shard, pid in given if of == model and shard != f"{model}/build/"]
+            assert len({shard for shard, _ in training}) == 2
+            assert len({pid for _, pid in training}) == 1, "each shard had a process of its own"
+            switches = sum(before != after for (before, _), (after, _) in pairwise(training))
+            assert switches < len(training) / 2, "the shards' jobs took turns"
+    seen = {process: {of for of, _, pid in given if pid == process} for _, _, process in given}
+    assert all(len(models) == 1 for models in seen.values()), "a process saw the rows of two models"
 
 
 def test_a_job_whose_process_always_dies_is_dead_in_the_end_and_says_what_of(doors: Doors) -> None:
