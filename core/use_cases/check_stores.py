@@ -103,9 +103,11 @@ def sweep_orphans(doors: Doors) -> dict[str, int]:
         _list_stores(session, doors)
         keys = [name for name in _orphans(session, ORPHAN_KEYS) if _key_is_old(name)]
         objects = [name for name in _orphans(session, ORPHAN_OBJECTS) if _object_is_old(doors, name)]
-        doors.keys.destroy(keys)
-        for digest in objects:
-            doors.store.delete(digest)
+    # Outside the transaction, which a slow store would keep open. What was nobody's an hour after its birth stays so.
+    doors.keys.destroy(keys)
+    for digest in objects:
+        doors.store.delete(digest)
+    with doors.database.transaction() as session:
         for name in keys:
             action = Action.NODE_KEY_DESTROYED if name.startswith("nod_") else Action.DATA_KEY_DESTROYED
             audit.note(session, action, tenant=SYSTEM_TENANT, object=name)
@@ -159,15 +161,9 @@ def _unopenable(session: Connection, doors: Doors) -> Iterator[Finding]:
 
 def _surviving(session: Connection, doors: Doors) -> Iterator[Finding]:
     for row in _ask(session, SURVIVING):
-        drafted = _is_drafted(doors, row.name)
-        if not doors.keys.exists(row.name):  # after the draft: whoever ends a draft destroys its key first
+        if not doors.keys.exists(row.name):
             continue
-        if drafted:
-            # A deletion ordered the key dead before its trainer had made it. The trainer destroys it when its commit
-            # is refused; if the trainer died, the next worker's upkeep does.
-            sentence = "a trainer that a deletion overtook has yet to destroy it"
-            yield Finding(Severity.WARNING, "drafted_key_survives", row.name, sentence)
-        elif row.unordered:
+        if row.unordered:
             sentence = "what it seals is dead, and nobody ordered its destruction"
             yield Finding(Severity.ERROR, "dead_key_unordered", row.name, sentence)
         else:
@@ -196,13 +192,6 @@ def _still_needed(doors: Doors, kind: str, key_id: str) -> bool:
         return True
     with doors.database.transaction() as session:
         return session.execute(text(alive[kind]), {"key": key_id}).first() is not None
-
-
-def _is_drafted(doors: Doors, key_id: str) -> bool:
-    """Whether somebody still holds a draft under the key: a trainer that a deletion overtook, or one that died so."""
-    with doors.database.transaction() as session:
-        query = text("SELECT 1 FROM node_drafts WHERE data_key_id = :key")
-        return session.execute(query, {"key": key_id}).first() is not None
 
 
 def _key_is_old(name: str) -> bool:

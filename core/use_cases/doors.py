@@ -51,9 +51,20 @@ class Doors:
 
         The key is durable before the object is: an object without a key is garbage, never a secret in the open.
         """
-        key = secrets.token_bytes(32)
-        self.keys.put(key_id, key)
-        return self.store.put(seal(key, plaintext, context=key_id.encode()))
+        self.make_key(key_id)
+        return self.put_under(key_id, plaintext)
+
+    def make_key(self, key_id: str) -> None:
+        """Keep a fresh key of that name."""
+        self.keys.put(key_id, secrets.token_bytes(32))
+
+    def put_under(self, key_id: str, plaintext: bytes) -> str:
+        """Seal under a key that was made before and store; return the ciphertext's digest.
+
+        Raises:
+            KeyDestroyed: somebody ordered the key dead meanwhile.
+        """
+        return self.store.put(seal(self.keys.get(key_id), plaintext, context=key_id.encode()))
 
     def get_sealed(self, key_id: str, digest: str) -> bytes:
         return unseal(self.keys.get(key_id), self.store.get(digest), context=key_id.encode())

@@ -124,7 +124,7 @@ def _commit(job: Row[Any], doors: Doors, plan: ShardPlan, spec: NodeSpec, traine
 
     data_key_id, object_digest = new_identifier("nod"), None
     with doors.database.transaction() as session:
-        # Before the key exists: a deletion that strikes these slices orders it dead, whether or not this worker lives.
+        # Before the key exists: whatever becomes of this worker, somebody knows its name and destroys it.
         jobs.hold(session, job.id, job.fence)
         models.lock_model(session, plan.model.id)
         plan.refuse_overtaken(session, spec.slices)
@@ -140,7 +140,12 @@ def _commit(job: Row[Any], doors: Doors, plan: ShardPlan, spec: NodeSpec, traine
         )
     reach("after_draft")
     try:
-        object_digest = doors.put_sealed(data_key_id, to_bytes(trained.tensors))
+        with doors.database.transaction() as session:
+            # Under the model's lock: no deletion orders the key dead before there is one.
+            models.lock_model(session, plan.model.id)
+            plan.refuse_overtaken(session, spec.slices)
+            doors.make_key(data_key_id)
+        object_digest = doors.put_under(data_key_id, to_bytes(trained.tensors))
         reach("after_seal")
         sealed = {"data_key_id": data_key_id, "object_digest": object_digest}
         _keep(job, doors, plan, spec, trained, sealed)

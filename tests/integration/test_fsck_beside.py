@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from core.domain.errors import StaleFence
 from core.domain.job import Lane
-from core.persistence import jobs, nodes
+from core.persistence import jobs
 from core.use_cases import train_node
 from core.use_cases.check_consistency import check_consistency
 from core.use_cases.conclude_deletion import conclude_deletion
@@ -77,33 +77,48 @@ def test_a_deletion_at_any_moment_is_no_finding(doors: Doors, door: str, method:
     assert errors(doors) == []
 
 
-def test_a_key_that_was_ordered_dead_before_its_trainer_made_it_is_a_warning_until_upkeep_came_by(doors: Doors) -> None:
-    """The draft was committed, the deletion destroyed its key, which was not there yet; then the trainer made it, and died."""
+def test_a_trainer_that_a_deletion_overtook_after_its_draft_makes_no_key(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built(doors)
+    drafted: list[str] = []
+    made: list[str] = []
+    make_key = Doors.make_key
+
+    def strike(point: str) -> None:
+        if point == "after_draft" and not drafted:
+            with doors.database.transaction() as session:
+                drafted.extend(session.execute(text("SELECT data_key_id FROM node_drafts")).scalars())
+            ask(doors, *range(12))
+            deactivate(doors)
+
+    def note(self: Doors, key_id: str) -> None:
+        made.append(key_id)
+        make_key(self, key_id)
+
+    monkeypatch.setattr(train_node, "reach", strike)
+    monkeypatch.setattr(Doors, "make_key", note)
+    ask(doors, 5)
+    drain(doors)
+    with doors.database.transaction() as session:
+        ordered = session.execute(text("SELECT key_id FROM erasures WHERE destroyed_at IS NOT NULL")).scalars()
+        assert set(drafted) <= set(ordered), "the deletion struck the draft"
+    assert drafted
+    assert made
+    assert not set(drafted) & set(made)
+    assert errors(doors) == []
+
+
+def test_a_key_that_came_to_life_after_it_was_ordered_dead_is_an_error(doors: Doors) -> None:
     model = built(doors)
     ask(doors, 5)
     deactivate(doors)
     with doors.database.transaction() as session:
-        job = jobs.claim(session, lane=Lane.COMPUTE, worker="doomed", lease=600)
-        assert job is not None
-        draft = {"tenant_id": job.tenant_id, "data_key_id": "nod_late", "model_id": model, "job_id": job.id}
-        nodes.add_draft(session, **draft, shard=0, slices=[0, 1, 2], fence=job.fence)
-    ask(doors, *range(12))
-    deactivate(doors)
-    with doors.database.transaction() as session:
-        ordered = text("SELECT destroyed_at IS NOT NULL FROM erasures WHERE key_id = 'nod_late'")
-        assert session.execute(ordered).scalar_one(), "the deletion struck the draft"
-    doors.keys.put("nod_late", bytes(32))
-    found = {one.code: one.severity for one in check_consistency(doors)}
-    assert found.get("drafted_key_survives") is Severity.WARNING
-    assert Severity.ERROR not in found.values()
-    with doors.database.transaction() as session:
-        session.execute(text("UPDATE jobs SET lease_until = clock_timestamp() - interval '1 second'"))
-    free_expired_jobs(doors)
-    destroy_abandoned_drafts(doors)
-    assert not doors.keys.exists("nod_late")
-    # Without a draft that vouches for its end, such a key is an error.
-    doors.keys.put("nod_late", bytes(32))
-    assert [one.code for one in errors(doors)] == ["destroyed_key_survives"]
+        destroyed = session.execute(text("SELECT key_id FROM erasures WHERE kind = 'node'")).scalars().first()
+    assert model
+    assert destroyed is not None
+    doors.keys.put(destroyed, bytes(32))
+    assert [(one.code, one.object) for one in errors(doors)] == [("destroyed_key_survives", destroyed)]
 
 
 class Killed(BaseException):
