@@ -88,6 +88,7 @@ jobs = Table(
         postgresql_where=text("lane = 'compute' AND state = 'waiting'"),
     ),
     Index("jobs_open", "lane", "run_after", postgresql_where=text("state IN ('waiting', 'running', 'verifying')")),
+    Index("jobs_open_of_model", "model_id", postgresql_where=text("state IN ('waiting', 'running', 'verifying')")),
     Index("jobs_by_request", "request_id"),
     Index("jobs_by_model", "model_id", "created_at"),
 )

@@ -64,6 +64,7 @@ nodes = Table(
     one_of("state", NodeState),
     Index("nodes_live", "model_id", "shard", postgresql_where=text("state = 'live'")),
     Index("nodes_died_for", "died_for", "model_id"),
+    Index("nodes_by_state", "model_id", "state"),
 )
 
 

@@ -104,6 +104,7 @@ certificates = Table(
     Column("log_index", BigInteger, nullable=False),
     time_column("issued_at"),
     UniqueConstraint("request_id", "model_id", "guarantee", name="certificates_one_per_promise"),
+    Index("certificates_in_order", "model_id", "guarantee", "log_index"),
 )
 
 
@@ -325,22 +326,33 @@ def list_certificates(session: Connection, tenant_id: str, *, limit: int, before
     return list(session.execute(query.order_by(certificates.c.id.desc()).limit(limit)))
 
 
-def awaiting_retrain_equivalence(session: Connection, model_id: str) -> list[Row[Any]]:
-    """Return the E1 certificates of a model whose requests have no E2 certificate yet."""
-    later = certificates.alias()
-    done = (
-        select(1)
+def next_awaiting_retrain_equivalence(session: Connection, model_id: str) -> Row[Any] | None:
+    """Return a model's oldest E1 certificate whose request has no E2 certificate yet.
+
+    Second certificates are issued in the order of the first ones, so the newest E2 certificate says how far they got,
+    and what lies behind it, however much that is, is never looked at.
+    """
+    first, second = certificates.alias(), certificates.alias()
+    newest = (
+        select(second.c.request_id)
+        .where(second.c.model_id == model_id, second.c.guarantee == Guarantee.RETRAIN_EQUIVALENT)
+        .order_by(second.c.log_index.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    reached = (
+        select(first.c.log_index)
         .where(
-            later.c.request_id == certificates.c.request_id,
-            later.c.model_id == certificates.c.model_id,
-            later.c.guarantee == Guarantee.RETRAIN_EQUIVALENT,
+            first.c.request_id == newest, first.c.model_id == model_id, first.c.guarantee == Guarantee.INFLUENCE_FREE
         )
-        .exists()
+        .scalar_subquery()
     )
     query = select(certificates).where(
-        certificates.c.model_id == model_id, certificates.c.guarantee == Guarantee.INFLUENCE_FREE, ~done
+        certificates.c.model_id == model_id,
+        certificates.c.guarantee == Guarantee.INFLUENCE_FREE,
+        certificates.c.log_index > func.coalesce(reached, -1),
     )
-    return list(session.execute(query.order_by(certificates.c.log_index)))
+    return session.execute(query.order_by(certificates.c.log_index).limit(1)).first()
 
 
 def order_erasures(session: Connection, rows: Iterable[dict[str, Any]]) -> None:

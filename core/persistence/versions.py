@@ -129,7 +129,7 @@ def move_alias(session: Connection, *, tenant_id: str, model_id: str, version_id
 
 
 def served_versions(session: Connection) -> list[Row[Any]]:
-    """Return (tenant, model id, model name, version id, number) of every serving alias; for predictors."""
+    """Return (tenant, model id, model name, version id, number, guarantee) of every serving alias."""
     from core.persistence.models import models
 
     query = (
@@ -139,6 +139,7 @@ def served_versions(session: Connection) -> list[Row[Any]]:
             models.c.name,
             versions.c.id,
             versions.c.number,
+            versions.c.guarantee,
         )
         .join(aliases, aliases.c.version_id == versions.c.id)
         .join(models, models.c.id == versions.c.model_id)

@@ -24,7 +24,6 @@ from core.audit.certificate import (
 )
 from core.audit.checkpoint import sign_checkpoint
 from core.audit.entry import Action
-from core.audit.sorted_tree import SortedTree
 from core.domain.deletion import CopiesPolicy, Result
 from core.domain.errors import OvertakenByDeletion
 from core.domain.identifiers import new_identifier
@@ -35,7 +34,7 @@ from core.persistence import audit, models, nodes, requests, versions
 from core.persistence.database import clock
 from core.use_cases.doors import Doors
 from core.use_cases.keep_ledger import require_unforked
-from core.use_cases.shard_members import slice_leaves
+from core.use_cases.shard_members import SliceTrees
 
 
 def issue_certificate(  # noqa: PLR0913
@@ -46,8 +45,18 @@ def issue_certificate(  # noqa: PLR0913
     model: Row[Any] | None,
     version: Row[Any] | None,
     guarantee: Guarantee | None,
+    trees: SliceTrees | None = None,
 ) -> str | None:
     """Issue one certificate and return its identifier; None when this promise was certified before.
+
+    Args:
+        session: the transaction that certifies.
+        doors: the outside.
+        request: whose request, as locked.
+        model: in which model; None when no model ever saw the subject.
+        version: the version that is certified.
+        guarantee: what is promised of it.
+        trees: the model's slices as read before, where several certificates are issued; None reads them if need be.
 
     Raises:
         OvertakenByDeletion: a served node's slice was touched since; certify the next version instead.
@@ -56,7 +65,7 @@ def issue_certificate(  # noqa: PLR0913
     if requests.has_certificate(session, request.id, model_id, guarantee):
         return None
     certificate_id = new_identifier("crt")
-    claim = _claim(session, doors, request, model, version, guarantee)
+    claim = _claim(session, doors, request, model, version, guarantee, trees)
     envelope = sign_statement(doors.certificate_signer(), make_statement(claim))
     digest = hashlib.sha256(envelope).hexdigest()
     audit.note(
@@ -111,6 +120,7 @@ def _claim(  # noqa: PLR0913, PLR0917
     model: Row[Any] | None,
     version: Row[Any] | None,
     guarantee: Guarantee | None,
+    trees: SliceTrees | None,
 ) -> DeletionClaim:
     facts = RequestFacts(
         id=request.id,
@@ -143,13 +153,18 @@ def _claim(  # noqa: PLR0913, PLR0917
         manifest=manifest,
         records=places,
         switched_off=[SwitchedOff(key=row.key, shard=row.shard, slices=tuple(row.slices)) for row in lost],
-        absences=_absences(session, doors, model, manifest, places),
+        absences=_absences(session, doors, model, manifest, places, trees),
         asserted=_asserted(session, doors, request, model),
     )
 
 
-def _absences(
-    session: Connection, doors: Doors, model: Row[Any], manifest: Manifest, places: Sequence[RecordPlace]
+def _absences(  # noqa: PLR0913, PLR0917
+    session: Connection,
+    doors: Doors,
+    model: Row[Any],
+    manifest: Manifest,
+    places: Sequence[RecordPlace],
+    trees: SliceTrees | None,
 ) -> list[Absence]:
     """Prove each record absent from every slice that a node in the manifest learned again since it was cleaned."""
     roots: dict[Place, set[str]] = {}
@@ -159,12 +174,11 @@ def _absences(
     needed = [where for where in places if Place(where.shard, where.slice) in roots]
     if not needed:
         return []
-    leaves, _ = slice_leaves(session, doors, model)
-    trees: dict[Place, SortedTree] = {}
+    trees = trees or SliceTrees.read(session, doors, model)
     proofs = []
     for where in needed:
         spot = Place(where.shard, where.slice)
-        tree = trees.setdefault(spot, SortedTree.of(leaves[spot]))
+        tree = trees.at(spot)
         if roots[spot] != {tree.commitment}:
             raise OvertakenByDeletion
         proofs.append(Absence(place=where, commitment=tree.commitment, proof=tree.prove_absent(where.record)))

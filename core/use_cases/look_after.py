@@ -19,6 +19,7 @@ from core.use_cases.draft_keys import destroy_draft
 from core.use_cases.issue_certificate import issue_certificate, sign_head
 from core.use_cases.keep_ledger import publish_checkpoint
 from core.use_cases.shard_jobs import is_at_rest, publish_shards, shard_of
+from core.use_cases.shard_members import SliceTrees
 
 
 def free_expired_jobs(doors: Doors) -> int:
@@ -98,43 +99,56 @@ def destroy_abandoned_drafts(doors: Doors) -> int:
 def certify_repaired(doors: Doors, worker: str) -> int:
     """Issue the second certificate (E2) wherever everything served is canonical again; return how many were issued."""
     with doors.database.transaction() as session:
-        live = served_versions(session)
-    issued = 0
-    for row in live:
-        # One transaction each: reading a model's members takes long, and the log's lock is not held meanwhile.
-        while _certify_one(doors, row.model_id, worker):
-            issued += 1
+        live = [row for row in served_versions(session) if row.guarantee == Guarantee.RETRAIN_EQUIVALENT]
+    issued = sum(_certify_model(doors, row.model_id, worker) for row in live)
     if issued:
         reach("after_second_certificate")
         publish_checkpoint(doors)
     return issued
 
 
-def _certify_one(doors: Doors, model_id: str, worker: str) -> bool:
+def _certify_model(doors: Doors, model_id: str, worker: str) -> int:
+    with doors.database.transaction() as session:
+        if requests.next_awaiting_retrain_equivalence(session, model_id) is None:
+            return 0
+        trees = SliceTrees.read(session, doors, models.get_model(session, model_id))
+    issued = 0
+    # One transaction each: the log's lock is not held for long.
+    while _certify_next(doors, model_id, worker, trees):
+        issued += 1
+    return issued
+
+
+def _certify_next(doors: Doors, model_id: str, worker: str, trees: SliceTrees) -> bool:
     try:
         with doors.database.transaction(Actor(ActorKind.WORKER, worker)) as session:
-            if not _is_retrain_equivalent(session, model_id):
-                return False
-            waiting = requests.awaiting_retrain_equivalence(session, model_id)
-            if not waiting:
+            first = requests.next_awaiting_retrain_equivalence(session, model_id)
+            if first is None:
                 return False
             # The request before the model, and both before the log: the order in which a deletion takes them.
-            request = requests.lock_request(session, waiting[0].request_id)
+            request = requests.lock_request(session, first.request_id)
             model = models.lock_model(session, model_id)
-            if not _is_retrain_equivalent(session, model_id):
+            version = _retrain_equivalent_version(session, model_id)
+            if version is None:
                 return False
-            version = versions.live_version(session, model_id)
-            guarantee = Guarantee.RETRAIN_EQUIVALENT
-            issue_certificate(session, doors, request=request, model=model, version=version, guarantee=guarantee)
+            issue_certificate(
+                session,
+                doors,
+                request=request,
+                model=model,
+                version=version,
+                guarantee=Guarantee.RETRAIN_EQUIVALENT,
+                trees=trees,
+            )
             reach("before_second_certificate")
             return True
     except OvertakenByDeletion:
         return False
 
 
-def _is_retrain_equivalent(session: Connection, model_id: str) -> bool:
+def _retrain_equivalent_version(session: Connection, model_id: str) -> Row[Any] | None:
     version = versions.live_version(session, model_id)
-    return version is not None and version.guarantee == Guarantee.RETRAIN_EQUIVALENT
+    return version if version is not None and version.guarantee == Guarantee.RETRAIN_EQUIVALENT else None
 
 
 def sign_checkpoint_if_grown(doors: Doors) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from core.audit.sorted_tree import SortedTree
 from core.domain.model import Recipe
 from core.lattice.placement import Place, place
 from core.persistence import models
@@ -30,3 +31,27 @@ def slice_leaves(session: Connection, doors: Doors, model: Row[Any]) -> tuple[Le
             places[owner] = place(key, owner, shards=recipe.shards, slices=recipe.slices)
         leaves[places[owner]].append(bytes(row.record) + bytes(row.content))
     return leaves, places
+
+
+class SliceTrees:
+    """The Merkle trees over a model's slices as they were at one moment, each built when it is first asked for.
+
+    Reading a model's members takes long. Whoever proves several things from them reads them once and before it takes
+    locks; that they are still right shows when a tree's commitment is the one that a manifest names.
+    """
+
+    def __init__(self, leaves: Leaves) -> None:
+        """Keep the leaves of every slice."""
+        self._leaves = leaves
+        self._trees: dict[Place, SortedTree] = {}
+
+    @classmethod
+    def read(cls, session: Connection, doors: Doors, model: Row[Any]) -> SliceTrees:
+        """Read who is where now."""
+        return cls(slice_leaves(session, doors, model)[0])
+
+    def at(self, where: Place) -> SortedTree:
+        """Return the tree of one slice."""
+        if where not in self._trees:
+            self._trees[where] = SortedTree.of(self._leaves[where])
+        return self._trees[where]
