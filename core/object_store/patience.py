@@ -16,6 +16,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import structlog
 
+from core import metrics
 from core.domain.errors import LetheError
 
 log = structlog.get_logger()
@@ -74,8 +75,10 @@ def patiently(
                 pause = owner.patience.pause(attempt)
                 last = trouble.attempts is not None and attempt >= trouble.attempts
                 if last or time.monotonic() + pause > give_up:
+                    metrics.store_failed(method.__name__)
                     raise trouble.becomes from None
                 log.warning("object_store.again", operation=method.__name__, code=trouble.becomes.code, attempt=attempt)
+            metrics.store_retried(method.__name__)
             time.sleep(pause)
 
     return repeated

@@ -54,10 +54,12 @@ STATE = (
     ),
     Question(
         "completed_too_early",
-        "the request is completed, and a job of it is not done, or it has none",
+        "the request is completed, and the newest job of it for some model is not done, or it has none",
         """
         SELECT r.id AS object FROM deletion_requests r WHERE r.state = 'completed' AND (
-          EXISTS (SELECT 1 FROM jobs j WHERE j.request_id = r.id AND j.state <> 'done')
+          EXISTS (SELECT 1 FROM (
+            SELECT DISTINCT ON (j.subject) j.state FROM jobs j WHERE j.request_id = r.id
+            ORDER BY j.subject, j.created_at DESC, j.id DESC) newest WHERE newest.state <> 'done')
           OR NOT EXISTS (SELECT 1 FROM jobs j WHERE j.request_id = r.id))
         """,
     ),

@@ -122,10 +122,11 @@ GAUGES = (
     ),
     Gauge(
         "lethe_outbox_lag_seconds",
-        "For how long the delivery that is most overdue has been due.",
+        "For how long the delivery that is most overdue has been due; disabled endpoints only collect.",
         """
-        SELECT greatest(coalesce(extract(epoch FROM clock_timestamp() - min(next_at)), 0), 0)
-        FROM webhook_deliveries WHERE state = 'waiting'
+        SELECT greatest(coalesce(extract(epoch FROM clock_timestamp() - min(d.next_at)), 0), 0)
+        FROM webhook_deliveries d JOIN webhook_endpoints w ON w.id = d.endpoint_id
+        WHERE d.state = 'waiting' AND w.state = 'enabled'
         """,
     ),
 )

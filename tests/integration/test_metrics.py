@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,8 +13,11 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from core.use_cases import measure_service
 from core.use_cases.doors import Doors
+from core.use_cases.manage_webhooks import Change, change_endpoint
+from core.use_cases.resend_webhook import send_test_event
 from tests.integration.callers import client
-from tests.integration.world import OTHER, address, ask, built, deactivate, drain
+from tests.integration.webhook_world import ALLOWED, hear
+from tests.integration.world import ADMIN, OTHER, address, ask, built, deactivate, drain
 
 
 @pytest.fixture(autouse=True)
@@ -125,3 +129,14 @@ def test_no_gauge_reads_what_has_ended(doors: Doors) -> None:
             plan = "\n".join(session.execute(text(f"EXPLAIN {gauge.sql}")).scalars())
             for table in ("deletion_requests", "jobs"):
                 assert f"Seq Scan on {table}" not in plan, f"{gauge.name}\n{plan}"
+
+
+def test_what_a_disabled_endpoint_collects_is_not_overdue(doors: Doors, caller: TestClient) -> None:
+    local = replace(doors, settings=doors.settings.model_copy(update={"webhook_allowed": ALLOWED}))
+    endpoint = hear(local, "http://127.0.0.1:9/")
+    send_test_event(endpoint["id"], caller=ADMIN, doors=doors)
+    with doors.database.transaction() as session:
+        session.execute(text("UPDATE webhook_deliveries SET next_at = clock_timestamp() - interval '1 hour'"))
+    assert scrape(caller)["lethe_outbox_lag_seconds", ()] >= 3600
+    change_endpoint(endpoint["id"], Change(enabled=False), caller=ADMIN, doors=doors)
+    assert scrape(caller)["lethe_outbox_lag_seconds", ()] == 0

@@ -49,6 +49,8 @@ def lose_log_key(doors: Doors) -> None:
 
 
 def lose_objects(doors: Doors) -> None:
+    if doors.settings.s3_endpoint:
+        pytest.skip("the bucket is everybody's; that a store without its bucket is named shows on a server of its own")
     shutil.rmtree(doors.settings.objects)
 
 

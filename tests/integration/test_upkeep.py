@@ -10,9 +10,11 @@ from sqlalchemy import Row, text
 from core.domain.errors import StaleFence, Unusable
 from core.domain.job import Lane
 from core.persistence import jobs, models, nodes
+from core.use_cases.check_consistency import check_consistency
 from core.use_cases.deactivate_slices import deactivate_slices
 from core.use_cases.decide_deletion import Decision, decide_deletion
 from core.use_cases.doors import DEFAULT_TENANT, Doors
+from core.use_cases.finding import Severity
 from core.use_cases.look_after import destroy_abandoned_drafts, free_expired_jobs, sign_checkpoint_if_grown
 from core.use_cases.prepare_service import prepare_service
 from core.use_cases.run_computation import run_computation
@@ -105,6 +107,8 @@ def test_a_deletion_that_gave_up_needs_attention_and_is_retried_by_a_person(door
     decide_deletion(receipt["id"], Decision.RETRY, caller=ADMIN, once=NOTHING, doors=doors)
     drain(doors)
     assert request_of(doors, receipt["id"])["state"] == "completed"
+    # The job that gave up stays in the books, and is no flaw: the one that came after it is done.
+    assert [one for one in check_consistency(doors) if one.severity is Severity.ERROR] == []
 
 
 def test_a_lost_key_store_is_noticed_at_the_start_and_not_replaced(doors: Doors) -> None:

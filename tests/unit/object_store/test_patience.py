@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from core.domain.errors import SealBroken, StoreUnavailable
+from core.metrics import REGISTRY
 from core.object_store.patience import Passing, Patience, patiently
 
 TROUBLE = StoreUnavailable("it does not answer")
@@ -93,6 +94,19 @@ def test_what_does_not_pass_is_not_tried_again(clock: Clock) -> None:
     with pytest.raises(SealBroken):
         door.knock(1)
     assert (door.knocks, clock.pauses) == (1, [])
+
+
+def test_what_was_tried_again_and_what_came_to_nothing_is_counted(clock: Clock) -> None:
+    def counted(what: str) -> float:
+        return REGISTRY.get_sample_value(f"lethe_object_store_{what}_total", {"operation": "knock"}) or 0.0
+
+    before = counted("retries"), counted("errors")
+    Door(failures=2).knock(1)
+    assert clock.pauses
+    assert (counted("retries"), counted("errors")) == (before[0] + 2, before[1])
+    with pytest.raises(StoreUnavailable):
+        Door(failures=1, patience=Patience(0)).knock(1)
+    assert (counted("retries"), counted("errors")) == (before[0] + 2, before[1] + 1)
 
 
 def test_a_repeated_method_keeps_its_name() -> None:
