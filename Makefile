@@ -41,8 +41,9 @@ serve: $(STAMP)  ## Run the service on DATA=lethe-data until Ctrl-C (ARGS="--por
 up: $(STAMP)  ## Run the production processes on throw-away servers, in ./lethe-up, until Ctrl-C (ARGS="--port 9000")
 	$(BIN)/python -m tests.servers --postgres --redis --s3 -- $(BIN)/lethe up --data lethe-up $(ARGS)
 
-test: $(STAMP)  ## Run all tests but the fault suite (ARGS="tests/unit -k lattice")
+test: $(STAMP)  ## Run all tests, embedded and on the production stack (ARGS="tests/unit -k lattice": these, once)
 	$(BIN)/python -m pytest $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m tests --where-possible)
 
 test-stack: $(STAMP)  ## Run what a database or a store may change on PostgreSQL, Redis, Celery and S3
 	$(BIN)/python -m tests $(ARGS)
