@@ -11,7 +11,19 @@ from fastapi import FastAPI
 
 from api import documentation, problems
 from api.envelope import Envelope
-from api.routes import access, audit, certificates, datasets, deletions, health, jobs, models, suppressions, webhooks
+from api.routes import (
+    access,
+    audit,
+    certificates,
+    datasets,
+    deletions,
+    health,
+    jobs,
+    models,
+    plans,
+    suppressions,
+    webhooks,
+)
 from core.settings import Settings
 from core.use_cases.doors import Doors, open_doors
 
@@ -45,7 +57,7 @@ def create_app(doors: Doors | None = None) -> FastAPI:
         webhooks=webhooks.callbacks,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    for page in (deletions, suppressions, datasets, models, jobs, certificates, audit, webhooks, access):
+    for page in (deletions, suppressions, datasets, models, plans, jobs, certificates, audit, webhooks, access):
         app.include_router(page.router, responses=documentation.PROBLEMS)
     app.include_router(health.router, responses=documentation.UNREADY)
     problems.install(app)

@@ -58,7 +58,9 @@ def demo(
     pixel_maximum: Annotated[float | None, _option("Highest value of a pixel.  [default: 1 or 255]", YOURS)] = None,
     shards: Annotated[int, _option("Independent ensembles that vote.", MODEL, min=1)] = 3,
     slices: Annotated[int, _option("Parts of a shard, each switched off on its own.", MODEL, min=1)] = 4,
-    family: Annotated[str, _option("subset_trie, cyclic or chain.", MODEL)] = "subset_trie",
+    family: Annotated[
+        str | None, _option("subset_trie, greedy_trie, cyclic, prior or chain; chosen by --slices.", MODEL)
+    ] = None,
     epochs: Annotated[int | None, _option("Epochs of each node.", MODEL, min=1)] = None,
     backbone_epochs: Annotated[int | None, _option("Epochs of the backbone.", MODEL, min=1)] = None,
     width: Annotated[int | None, _option("Channels of the backbone.", MODEL, min=8)] = None,
@@ -118,10 +120,10 @@ def _recipe(lattice: dict[str, Any], backbone: dict[str, Any], node: dict[str, A
     Raises:
         CommandFailed: the numbers do not hold together.
     """
-    from core.domain.model import BackboneRecipe, FamilyName, NodeRecipe, Recipe
+    from core.domain.model import BackboneRecipe, FamilyName, NodeRecipe, Recipe, default_family
 
     try:
-        lattice["family"] = FamilyName(lattice["family"])
+        lattice["family"] = FamilyName(lattice["family"] or default_family(lattice["slices"]))
     except ValueError:
         raise unusable(f"--family must be one of {', '.join(FamilyName)}") from None
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cli import private_postgres
 from cli.demo_data import DemoData
 from core.audit.sorted_tree import commit
-from core.domain.model import FamilyName
+from core.domain.model import FamilyName, Recipe
 from core.lattice.families import build_family
 from core.settings import Settings
 from core.unlearning.exact.node_spec import NodeSpec
@@ -96,7 +96,13 @@ def _unsharded(doors: Doors, plans: Sequence[ShardPlan]) -> ShardPlan:
     members = [[leaf for place, mine in leaves.items() if place.slice == number for leaf in mine] for number in slices]
     return replace(
         first,
-        recipe=replace(first.recipe, shards=1, family=FamilyName.CHAIN, family_budget=None),
+        recipe=Recipe(
+            shards=1,
+            slices=first.recipe.slices,
+            family=FamilyName.CHAIN,
+            backbone=first.recipe.backbone,
+            node=first.recipe.node,
+        ),
         shard=0,
         ground=replace(first.ground, shard=0, slice_roots=[commit(part) for part in members]),
         live=[],

@@ -18,7 +18,7 @@ from cli.models import training_progress
 from cli.output import CommandFailed
 from core.domain.manifest import Manifest
 from core.domain.model import Guarantee, Recipe
-from core.lattice.families import build_family
+from core.lattice.families import family_of
 
 Answer = TypeVar("Answer")
 LOOK_SECONDS = 0.2
@@ -63,7 +63,7 @@ def register(client: Client, data: DemoData, recipe: Recipe, name: str, archive:
     dataset = client.upload("/v1/datasets:upload", fields, {"file": data.npz()}, idempotency_key=secrets.token_hex(8))
     body = {"name": name, "dataset": dataset["id"], "recipe": recipe.as_json()}
     model = client.post("/v1/models", body, idempotency_key=secrets.token_hex(8))
-    family = build_family(recipe.family, recipe.slices, budget=recipe.family_budget)
+    family = family_of(recipe)
     return Stage(
         client=client,
         data=data,

@@ -15,6 +15,7 @@ from cli import (
     keys,
     migrate,
     models,
+    plan,
     prepare,
     requests,
     serve,
@@ -43,6 +44,7 @@ app.command(rich_help_panel=RUN)(serve.dispatcher)
 app.command(rich_help_panel=RUN)(serve.predictor)
 
 app.add_typer(datasets.app, name="datasets", rich_help_panel=USE)
+app.command(rich_help_panel=USE)(plan.plan)
 app.add_typer(models.app, name="models", rich_help_panel=USE)
 app.command(rich_help_panel=USE)(delete.delete)
 app.add_typer(requests.app, name="requests", rich_help_panel=USE)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import Data, Once, Url, connect, read_file
+from cli.options import Data, Once, Url, connect, read_file, read_numbers
 from cli.output import CommandFailed, Json, details, progress, say, show, table, told, unusable
 
 if TYPE_CHECKING:
@@ -53,10 +53,29 @@ def register(
     dataset: Annotated[str, typer.Argument(help="Id or name of a data set.")],
     shards: Annotated[int | None, typer.Option(help="Independent ensembles that vote.")] = None,
     slices: Annotated[int | None, typer.Option(help="Parts of a shard, each switched off on its own.")] = None,
-    family: Annotated[str | None, typer.Option(help="chain, cyclic or subset_trie.")] = None,
+    family: Annotated[str | None, typer.Option(help="chain, cyclic, prior, subset_trie or greedy_trie.")] = None,
+    family_budget: Annotated[
+        int | None, typer.Option(help="cyclic, prior: sequences. greedy_trie: slice-epochs per shard.")
+    ] = None,
+    family_prior: Annotated[
+        str | None, typer.Option(help="prior, greedy_trie: how likely each slice is to be hit, such as 5,2,1,1.")
+    ] = None,
+    family_rule: Annotated[str | None, typer.Option(help="prior: matching or cold_first.")] = None,
+    family_horizon: Annotated[
+        int | None, typer.Option(help="prior, matching: deletions ahead that are scored.")
+    ] = None,
     recipe: Annotated[Path | None, typer.Option(help="The whole recipe as a JSON file; the options go first.")] = None,
     approval: Annotated[bool, typer.Option("--approval", help="Deletions wait for a second person.")] = False,
     no_repair: Annotated[bool, typer.Option("--no-repair", help="Leave switched-off nodes switched off.")] = False,
+    target_deletions: Annotated[
+        int | None, typer.Option(help="Warn unless the lattice bears so many deletions before it is repaired.")
+    ] = None,
+    target_active_share: Annotated[
+        float | None, typer.Option(help="With it: of all slices, how much is to be active after them.")
+    ] = None,
+    target_repair_budget: Annotated[
+        float | None, typer.Option(help="With it: slice-epochs that repair may spend per deletion.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return once it is live.")] = False,
     idempotency_key: Once = None,
     url: Url = None,
@@ -68,13 +87,27 @@ def register(
         body = {
             "name": name,
             "dataset": dataset,
-            "recipe": _recipe(recipe, shards=shards, slices=slices, family=family),
+            "recipe": _recipe(
+                recipe,
+                shards=shards,
+                slices=slices,
+                family=family,
+                family_budget=family_budget,
+                family_prior=read_numbers(family_prior, "--family-prior"),
+                family_rule=family_rule,
+                family_horizon=family_horizon,
+            ),
             "policy": {"approval_required": approval, "repair": not no_repair},
+            "target": _target(
+                deletions=target_deletions, active_share=target_active_share, repair_budget=target_repair_budget
+            ),
         }
         with connect(url, data) as client:
             made = client.post("/v1/models", body, idempotency_key=idempotency_key)
+            for warning in made["warnings"]:
+                say(f"warning: {warning}")
             if wait:
-                made = wait_until_live(client, made["id"])
+                made = wait_until_live(client, made["id"]) | {"warnings": made["warnings"]}
         show(made, as_json, lambda: details(made))
 
 
@@ -175,6 +208,13 @@ def _recipe(path: Path | None, **chosen: Any) -> dict[str, Any]:
     if not isinstance(whole, dict):
         raise unusable(f"{path} is no recipe")
     return whole | {option: value for option, value in chosen.items() if value is not None}
+
+
+def _target(**said: float | None) -> dict[str, Any] | None:
+    target = {name: value for name, value in said.items() if value is not None}
+    if target and "deletions" not in target:
+        raise unusable("a target begins with --target-deletions")
+    return target or None
 
 
 def _draw_manifest(version: dict[str, Any]) -> None:

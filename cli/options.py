@@ -79,6 +79,18 @@ def read_file(path: Path) -> bytes:
         raise unusable(f"{path} cannot be read: {error.strerror}") from None
 
 
+def read_numbers(text: str | None, option: str) -> list[float] | None:
+    """Return the numbers of an option such as `5,2,1,1`; None when it was not given.
+
+    Raises:
+        CommandFailed: one of them is no number.
+    """
+    try:
+        return None if text is None else [float(number) for number in text.split(",")]
+    except ValueError:
+        raise unusable(f"{option} takes numbers with commas between them") from None
+
+
 def _written_address(directory: Path) -> str | None:
     try:
         return str(json.loads((directory / "service.json").read_text())["url"])

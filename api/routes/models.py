@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 
 from api.dependencies import Caller, Cursor, DoorsDoor, Limit, MaybeKey, answered, needs, once
 from api.documentation import BODY
-from api.schemas.answers import FullVersion, Model, Node, Version
+from api.schemas.answers import FullVersion, Model, Node, RegisteredModel, Version
 from api.schemas.common import Page
 from api.schemas.models import ModelBody
 from core.domain.access import Scope
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 @router.post(
     "",
     status_code=201,
-    response_model=Model,
+    response_model=RegisteredModel,
     responses=BODY,
     dependencies=[needs(Scope.MODELS_WRITE)],
     summary="Register a model in exact mode",

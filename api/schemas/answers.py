@@ -10,7 +10,7 @@ from api.schemas.common import Hex, Shown, Time
 from core.domain.access import Scope
 from core.domain.deletion import CopiesPolicy, RequestState, Result, WaitReason
 from core.domain.job import JobKind, JobState, Lane
-from core.domain.model import FamilyName, Guarantee, ModelState
+from core.domain.model import FamilyName, Guarantee, ModelState, PriorRule
 
 
 class Copies(Shown):
@@ -124,6 +124,9 @@ class ShownRecipe(Shown):
     slices: int
     family: FamilyName
     family_budget: int | None
+    family_prior: list[float] | None = None
+    family_rule: PriorRule | None = None
+    family_horizon: int | None = None
     backbone: dict[str, Any]
     node: dict[str, Any]
 
@@ -185,6 +188,12 @@ class Model(Shown):
     deleted_records: int
     serving: Serving | None
     created_at: Time
+
+
+class RegisteredModel(Model):
+    """A model as it was registered."""
+
+    warnings: list[str] = Field(description="What of its target the lattice is not expected to meet.")
 
 
 class Version(Shown):

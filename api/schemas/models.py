@@ -8,7 +8,16 @@ import binascii
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from api.schemas.datasets import Name
-from core.domain.model import PLACEMENT_KEY_BYTES, BackboneRecipe, FamilyName, NodeRecipe, Recipe
+from api.schemas.plans import TargetBody
+from core.domain.model import (
+    PLACEMENT_KEY_BYTES,
+    BackboneRecipe,
+    FamilyName,
+    NodeRecipe,
+    PriorRule,
+    Recipe,
+    default_family,
+)
 from core.use_cases.register_model import ModelOrder
 
 _BACKBONE, _NODE = BackboneRecipe(), NodeRecipe()
@@ -47,8 +56,21 @@ class RecipeBody(BaseModel):
 
     shards: int = Field(examples=[3], description="m: independent ensembles that vote.")
     slices: int = Field(examples=[4], description="L: parts of a shard, each switched off on its own.")
-    family: FamilyName = FamilyName.SUBSET_TRIE
-    family_budget: int | None = None
+    family: FamilyName | None = Field(
+        default=None, description="Absent: subset_trie up to 5 slices, greedy_trie up to 10, cyclic above."
+    )
+    family_budget: int | None = Field(
+        default=None, description="cyclic, prior: sequences. greedy_trie: slice-epochs per shard."
+    )
+    family_prior: list[float] | None = Field(
+        default=None,
+        max_length=64,
+        description="prior, greedy_trie: how likely each slice of a shard is to be hit, relative to the others.",
+    )
+    family_rule: PriorRule | None = Field(default=None, description="prior: how sequences are chosen.")
+    family_horizon: int | None = Field(
+        default=None, description="prior under the rule matching: deletions ahead that are scored."
+    )
     backbone: BackboneBody = BackboneBody()
     node: NodeBody = NodeBody()
 
@@ -56,8 +78,11 @@ class RecipeBody(BaseModel):
         return Recipe(
             shards=self.shards,
             slices=self.slices,
-            family=self.family,
+            family=self.family or default_family(self.slices),
             family_budget=self.family_budget,
+            family_prior=None if self.family_prior is None else tuple(self.family_prior),
+            family_rule=self.family_rule,
+            family_horizon=self.family_horizon,
             backbone=BackboneRecipe(**self.backbone.model_dump()),
             node=NodeRecipe(**self.node.model_dump()),
         )
@@ -91,6 +116,9 @@ class ModelBody(BaseModel):
     dataset: str = Field(examples=["digits"], description="Id or name of a data set.")
     recipe: RecipeBody
     policy: PolicyBody = PolicyBody()
+    target: TargetBody | None = Field(
+        default=None, description="What is expected of the lattice. It is checked once, now, and not kept."
+    )
     placement_key: SecretStr | None = Field(
         default=None, description="32 bytes in base64; write-only. Without it a fresh key is made."
     )
@@ -116,6 +144,7 @@ class ModelBody(BaseModel):
             placement_key=None if key is None else base64.b64decode(key.get_secret_value()),
             approval_required=self.policy.approval_required,
             repair=self.policy.repair,
+            target=None if self.target is None else self.target.as_target(),
         )
 
     def fingerprint(self) -> bytes:

@@ -7,6 +7,7 @@ every node's key, so changing one number changes every key.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -21,11 +22,22 @@ PLACEMENT_KEY_BYTES = 32
 
 
 class FamilyName(StrEnum):
-    """Which sets of slices get a node; see `core/lattice/families.py`."""
+    """Which sets of slices get a node; see `core/lattice/families`."""
 
     CHAIN = "chain"
     CYCLIC = "cyclic"
+    PRIOR = "prior"
     SUBSET_TRIE = "subset_trie"
+    GREEDY_TRIE = "greedy_trie"
+
+
+class PriorRule(StrEnum):
+    """How the family `prior` orders its sequences by how likely each slice is to be hit."""
+
+    MATCHING = "matching"
+    """No slice twice at one position, and the sequences that are likeliest to last (arXiv:2406.16257)."""
+    COLD_FIRST = "cold_first"
+    """Likely slices late: every sequence is cold-first, and sequence j moves the j-th hottest slice to its end."""
 
 
 class ModelState(StrEnum):
@@ -46,6 +58,102 @@ class Guarantee(StrEnum):
 def _refuse_unless(holds: bool, sentence: str) -> None:  # noqa: FBT001
     if not holds:
         raise ValueError(sentence)
+
+
+MOST_SET_BITS = 10
+"""Slices above which a set-trie is refused: its 2^slices sets, and the patterns of hits, are looked at one by one."""
+MOST_SEQUENCE_SETS = 4096
+"""Sets that the sequences of a cyclic family may pass through, before equal ones are merged."""
+
+
+def default_family(slices: int) -> FamilyName:
+    """Return the family of a model that names none: what survives most for what it costs at that many slices."""
+    if slices <= 5:
+        return FamilyName.SUBSET_TRIE
+    return FamilyName.GREEDY_TRIE if slices <= MOST_SET_BITS else FamilyName.CYCLIC
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyChoice:
+    """A family and its parameters: all that its sets follow from."""
+
+    name: FamilyName
+    slices: int
+    budget: int | None = None
+    """cyclic and prior: how many sequences, all of them (`slices`) unless said. greedy_trie: how many slice-epochs per
+    shard, unless said as many as that many rotations cost."""
+    prior: tuple[float, ...] | None = None
+    """prior and greedy_trie: how likely each slice of a shard is to be hit next, relative to the others; None: equally."""
+    rule: PriorRule | None = None
+    """prior only; None: `cold_first` where all sequences are kept, else `matching`."""
+    horizon: int | None = None
+    """prior with `matching`: how many deletions ahead a sequence is scored; None: 10."""
+
+    def __post_init__(self) -> None:
+        _refuse_unless(1 <= self.slices <= 64, "slices must lie in 1..64")
+        tries = (FamilyName.SUBSET_TRIE, FamilyName.GREEDY_TRIE)
+        _refuse_unless(
+            self.name not in tries or self.slices <= MOST_SET_BITS,
+            f"a {self.name.replace('_', ' ')} looks at all 2^slices sets; use at most {MOST_SET_BITS} slices",
+        )
+        self._check_budget()
+        self._check_prior()
+
+    def _check_budget(self) -> None:
+        if self.budget is None:
+            return
+        _refuse_unless(
+            self.name not in {FamilyName.CHAIN, FamilyName.SUBSET_TRIE},
+            "only cyclic, prior and greedy_trie take a budget (family_budget)",
+        )
+        least, most = self._budget_range()
+        _refuse_unless(
+            least <= self.budget <= most,
+            f"family_budget of {self.name} must lie in {least}..{most} at {self.slices} slices",
+        )
+
+    def _budget_range(self) -> tuple[int, int]:
+        if self.name is FamilyName.GREEDY_TRIE:
+            return self.slices * (self.slices + 1) // 2, self.slices * 2 ** (self.slices - 1)
+        if self.name is FamilyName.CYCLIC:
+            return 1, min(math.factorial(self.slices), MOST_SEQUENCE_SETS // self.slices)
+        return 1, self.slices
+
+    def _check_prior(self) -> None:
+        if self.prior is not None:
+            _refuse_unless(
+                self.name in {FamilyName.PRIOR, FamilyName.GREEDY_TRIE},
+                "only prior and greedy_trie take a prior (family_prior)",
+            )
+            check_weights(self.prior, self.slices, "family_prior")
+        _refuse_unless(
+            self.rule is None or self.name is FamilyName.PRIOR, "only the family prior takes a rule (family_rule)"
+        )
+        if self.horizon is not None:
+            _refuse_unless(
+                self.name is FamilyName.PRIOR and self.chosen_rule is PriorRule.MATCHING,
+                "only the family prior under the rule matching takes a horizon (family_horizon)",
+            )
+            _refuse_unless(1 <= self.horizon <= 1000, "family_horizon must lie in 1..1000")
+
+    @property
+    def chosen_rule(self) -> PriorRule:
+        """The rule that holds, said or not."""
+        if self.rule is not None:
+            return self.rule
+        return PriorRule.MATCHING if (self.budget or self.slices) < self.slices else PriorRule.COLD_FIRST
+
+
+def check_weights(weights: tuple[float, ...], slices: int, name: str) -> None:
+    """Refuse weights that give no chance to each slice.
+
+    Raises:
+        ValueError: there is not one for each slice, or one is not a positive number.
+    """
+    _refuse_unless(len(weights) == slices, f"{name} has {len(weights)} numbers, and a shard has {slices} slices")
+    _refuse_unless(
+        all(math.isfinite(weight) and weight > 0 for weight in weights), f"{name} must hold positive numbers only"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,23 +217,27 @@ class Recipe:
     slices: int
     family: FamilyName = FamilyName.SUBSET_TRIE
     family_budget: int | None = None
-    """How many sequences the cyclic family keeps; None: as many as slices. Other families take none."""
+    """See `FamilyChoice`, as the next three."""
+    family_prior: tuple[float, ...] | None = None
+    family_rule: PriorRule | None = None
+    family_horizon: int | None = None
     backbone: BackboneRecipe = field(default_factory=BackboneRecipe)
     node: NodeRecipe = field(default_factory=NodeRecipe)
 
     def __post_init__(self) -> None:
         _refuse_unless(1 <= self.shards <= 1024, "shards must lie in 1..1024")
-        _refuse_unless(1 <= self.slices <= 64, "slices must lie in 1..64")
-        _refuse_unless(
-            self.family is not FamilyName.SUBSET_TRIE or self.slices <= 10,
-            "a subset trie has 2^slices - 1 nodes per shard; use at most 10 slices",
-        )
-        _refuse_unless(
-            self.family_budget is None or self.family is FamilyName.CYCLIC, "only the cyclic family takes a budget"
-        )
-        _refuse_unless(
-            self.family_budget is None or 1 <= self.family_budget <= self.slices,
-            "family_budget must lie in 1..slices",
+        _ = self.family_choice  # refuses what does not fit
+
+    @property
+    def family_choice(self) -> FamilyChoice:
+        """What the family's sets follow from."""
+        return FamilyChoice(
+            name=self.family,
+            slices=self.slices,
+            budget=self.family_budget,
+            prior=self.family_prior,
+            rule=self.family_rule,
+            horizon=self.family_horizon,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -133,10 +245,14 @@ class Recipe:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Recipe:
+        # Recipes from before there were priors lack these names.
+        prior, rule = value.get("family_prior"), value.get("family_rule")
         return cls(
             **{
                 **value,
                 "family": FamilyName(value["family"]),
+                "family_prior": None if prior is None else tuple(prior),
+                "family_rule": None if rule is None else PriorRule(rule),
                 "backbone": BackboneRecipe(**value["backbone"]),
                 "node": NodeRecipe(**value["node"]),
             }

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row
 from core.domain.access import Caller, Scope
 from core.domain.model import Recipe
 from core.lattice.cost import record_epochs, slice_epochs, struck_sets
-from core.lattice.families import build_family
+from core.lattice.families import family_of
 from core.lattice.placement import Place
 from core.lattice.survival import served_nodes, switched_off
 from core.persistence import nodes
@@ -43,7 +43,7 @@ def _preview(session: Connection, doors: Doors, model: Row[Any], found: Resolved
     left = nodes.servable([row for row in live if row.key not in lost], recipe.slices)
     depth_of = {node.key: node.depth for node in left}
     depths = [max((depth_of[key] for key in keys), default=0) for keys in served_nodes(left, recipe.shards)]
-    family = build_family(recipe.family, recipe.slices, budget=recipe.family_budget)
+    family = family_of(recipe)
     costs = {"slice_epochs": 0, "record_epochs": 0}
     for shard in {where.shard for where in struck}:
         sets = struck_sets(family, {where.slice for where in struck if where.shard == shard})

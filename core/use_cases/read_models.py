@@ -10,7 +10,7 @@ from core.domain.access import Caller, Scope
 from core.domain.errors import ModelNotFound, VersionNotFound
 from core.domain.manifest import Manifest
 from core.domain.model import Recipe
-from core.lattice.families import build_family
+from core.lattice.families import family_of
 from core.persistence import jobs, models, nodes, versions
 from core.use_cases.doors import Doors
 from core.use_cases.wording import moment, page, read_cursor
@@ -81,7 +81,7 @@ def describe_model(session: Connection, row: Row[Any]) -> dict[str, Any]:
     live = versions.live_version(session, row.id)
     manifest = Manifest.from_json(live.manifest) if live is not None else None
     recipe = Recipe.from_json(row.recipe)
-    family = build_family(recipe.family, recipe.slices, budget=recipe.family_budget)
+    family = family_of(recipe)
     return {
         "id": row.id,
         "object": "model",

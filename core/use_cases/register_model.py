@@ -1,7 +1,8 @@
 """Register a model in exact mode: check that the lattice can be filled, keep its placement key, ask for the build.
 
 The answer reports how many owners each slice holds. With fewer than three owners per slice on average the model is
-refused and a lattice that would do is proposed (DESIGN §4.5).
+refused and a lattice that would do is proposed (DESIGN §4.5). It also warns, when the lattice is not expected to bear what
+the caller says it will have to.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from core.domain.job import JobKind
 from core.domain.model import MINIMUM_OWNERS_PER_SLICE, TRAINER_PROTOCOL, ModelState, Recipe
 from core.lattice.occupancy import Occupancy, occupancy, propose
 from core.lattice.placement import place
+from core.lattice.planner.question import PlanQuestion
+from core.lattice.planner.target import Target, shortfalls, without_repair
 from core.persistence import datasets, jobs, models
 from core.use_cases.answer_once import Answer, OnceKey, answer_once
 from core.use_cases.doors import Doors
@@ -41,6 +44,8 @@ class ModelOrder:
     """32 bytes, or None for a fresh one. Written to the key store; no answer ever shows it."""
     approval_required: bool = False
     repair: bool = True
+    target: Target | None = None
+    """What is expected of the lattice: checked at registration, with warnings in the answer, and not kept."""
 
 
 def register_model(order: ModelOrder, *, caller: Caller, once: OnceKey, doors: Doors) -> Answer:
@@ -52,15 +57,17 @@ def register_model(order: ModelOrder, *, caller: Caller, once: OnceKey, doors: D
         NameTaken: the tenant has a model of that name.
     """
     caller.require(Scope.MODELS_WRITE)
+    # Before the transaction: a simulation takes as long as it takes, and an upload may be waiting for the lock.
+    warned = [] if order.target is None else shortfalls(_question(order.recipe), order.target)
     try:
-        return answer_once(doors, caller, once, lambda session: _register(session, order, caller, doors))
+        return answer_once(doors, caller, once, lambda session: _register(session, order, warned, caller, doors))
     except IntegrityError as error:
         if "models_name_unique" not in str(error.orig):
             raise
         raise NameTaken("a model of that name exists already") from None
 
 
-def _register(session: Connection, order: ModelOrder, caller: Caller, doors: Doors) -> Answer:
+def _register(session: Connection, order: ModelOrder, warned: list[str], caller: Caller, doors: Doors) -> Answer:
     share_ingest_lock(session, caller.tenant_id)
     dataset = datasets.find_dataset(session, caller.tenant_id, order.dataset)
     if dataset is None:
@@ -99,7 +106,14 @@ def _register(session: Connection, order: ModelOrder, caller: Caller, doors: Doo
     )
     add_build_job(session, doors, caller.tenant_id, model_id)
     model = models.get_model(session, model_id)
-    return Answer(status=201, body=describe_model(session, model))
+    owners = sum(count for shard in seats.owners for count in shard)
+    warnings = warned if order.repair or order.target else without_repair(_question(recipe), owners)
+    return Answer(status=201, body=describe_model(session, model) | {"warnings": warnings})
+
+
+def _question(recipe: Recipe) -> PlanQuestion:
+    layers = max(recipe.backbone.layers, recipe.slices)  # too few are refused elsewhere, and in other words
+    return PlanQuestion(shards=recipe.shards, family=recipe.family_choice, layers=layers)
 
 
 def add_build_job(session: Connection, doors: Doors, tenant_id: str, model_id: str) -> None:

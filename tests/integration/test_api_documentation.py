@@ -14,6 +14,7 @@ from api.schemas import answers, common
 from api.schemas.datasets import DatasetBody
 from api.schemas.deletions import DeletionRequestBody
 from api.schemas.models import ModelBody
+from api.schemas.plans import PlanBody
 from core.use_cases.doors import Doors
 from tests.integration import world
 from tests.integration.callers import client, post_deletion, service, subject
@@ -113,7 +114,7 @@ def examples(model: type[BaseModel]) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("model", [DeletionRequestBody, DatasetBody, ModelBody, PredictionBody])
+@pytest.mark.parametrize("model", [DeletionRequestBody, DatasetBody, ModelBody, PlanBody, PredictionBody])
 def test_the_main_bodies_have_examples_that_fit(model: type[BaseModel]) -> None:
     assert examples(model)
     for example in examples(model):

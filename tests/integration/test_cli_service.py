@@ -248,3 +248,17 @@ def test_what_is_not_there_is_a_sentence(lethe: Lethe, model: str) -> None:
     assert model
     told = lethe("models", "show", "nobody")
     assert (told.code, told.out, told.err) == (1, "", "lethe: There is no such model\n")
+
+
+def test_a_prior_and_a_target_are_registered_by_options(lethe: Lethe, model: str, rows: Path) -> None:
+    assert model  # and this one comes last: the deletions above are about one model only
+    family = ("--family", "prior", "--family-budget", "1", "--family-prior", "5,1")
+    target = ("--target-deletions", "10", "--target-active-share", "0.9")
+    recipe = ("--recipe", str(rows / "recipe.json"))
+    made = lethe("models", "register", "with-a-prior", "digits", *recipe, *family, *target, "--json")
+    assert made.code == 0, made.err
+    assert made.value["recipe"]["family_prior"] == [5, 1]
+    assert "the target is 90%" in made.value["warnings"][0]
+    assert "warning: after 10 deletions" in made.err
+    refused = lethe("models", "register", "nothing", "digits", *recipe, "--target-active-share", "0.9")
+    assert (refused.code, refused.err.strip()) == (2, "lethe: a target begins with --target-deletions")
