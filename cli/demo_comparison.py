@@ -138,7 +138,7 @@ def _retrained(doors: Doors, plan: ShardPlan, data: DemoData, done: Callable[[in
 def _accuracy(doors: Doors, plan: ShardPlan, data: DemoData, chain: list[NodeTensors]) -> float:
     """Return the accuracy of one chain on the held-out rows; of the public head when the chain is empty."""
     from core.modelling.ensemble import Ensemble
-    from core.modelling.images import as_tensor
+    from core.use_cases.modalities import as_inputs
     from core.use_cases.open_shard import open_backbone
 
     schema, recipe = plan.schema, plan.recipe
@@ -147,8 +147,7 @@ def _accuracy(doors: Doors, plan: ShardPlan, data: DemoData, chain: list[NodeTen
     right = 0
     for start in range(0, len(data.held_out_labels), 256):
         rows = data.held_out_images[start : start + 256].astype("float32")
-        images = as_tensor(rows, pixel_minimum=schema.pixel_minimum, pixel_maximum=schema.pixel_maximum)
-        found = ensemble.logits(images).argmax(dim=1).tolist()
+        found = ensemble.logits(as_inputs(schema, {"images": rows})).argmax(dim=1).tolist()
         expected = data.held_out_labels[start : start + 256]
-        right += sum(schema.labels[index] == label for index, label in zip(found, expected, strict=True))
+        right += sum(schema.task.labels[index] == label for index, label in zip(found, expected, strict=True))
     return right / len(data.held_out_labels)

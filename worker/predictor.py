@@ -18,22 +18,20 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from itertools import chain
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import documentation, problems
 from api.dependencies import bearer
 from api.envelope import Envelope
 from core import metrics
+from core.datasets.kinds import read_questions
 from core.domain.access import Caller, Scope
-from core.domain.errors import BadInput, ManifestStale, ModelNotServed
+from core.domain.errors import ManifestStale, ModelNotServed
 from core.domain.identifiers import new_identifier
 from core.settings import Settings
 from core.use_cases.authenticate import authenticate
@@ -179,42 +177,18 @@ def answer(served: ServedModel, inputs: list[Any]) -> bytes:
     """Return the JSON of one ensemble's answer.
 
     Raises:
-        BadInput: the inputs are no images of the model's shape.
+        BadInput: the inputs do not keep the data set's schema.
     """
-    chances = served.probabilities(read_images(inputs, served))
-    best = chances.argmax(axis=1)
+    chances = served.probabilities(read_questions(inputs, served.schema))
+    labels, best = served.schema.task.labels, chances.argmax(axis=1)
     return json.dumps(
         {
             "model": served.model_id,
             "manifest": {"version": served.version_id, "number": served.number, "digest": served.manifest_digest},
             "degraded": served.ensemble.degraded,
             "predictions": [
-                {"label": served.schema.labels[index], "probability": round(float(chances[row, index]), 6)}
+                {"label": labels[index], "probability": round(float(chances[row, index]), 6)}
                 for row, index in enumerate(best)
             ],
         }
     ).encode()
-
-
-def read_images(inputs: list[Any], served: ServedModel) -> NDArray[np.float32]:
-    """Return (n, *image_shape) pixels in the schema's range.
-
-    Raises:
-        BadInput: the inputs are no such numbers; what they are is not repeated.
-    """
-    schema = served.schema
-    try:
-        with np.errstate(over="ignore"):
-            images = np.asarray(inputs, dtype=np.float32)
-    except (ValueError, TypeError, OverflowError):
-        raise BadInput("inputs are not numbers, or not of one shape") from None
-    if images.shape[1:] != schema.image_shape:
-        raise BadInput(f"an image of this model has the shape {schema.image_shape}")
-    pixels: Any = inputs
-    for _ in schema.image_shape:
-        pixels = chain.from_iterable(pixels)
-    if not set(map(type, pixels)) <= {int, float}:  # NumPy reads texts and truth values as numbers, too
-        raise BadInput("inputs are not numbers, or not of one shape")
-    if not np.isfinite(images).all() or images.min() < schema.pixel_minimum or images.max() > schema.pixel_maximum:
-        raise BadInput(f"pixels lie within {schema.pixel_minimum:g} to {schema.pixel_maximum:g}")
-    return images

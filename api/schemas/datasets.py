@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +16,8 @@ class ImageSchemaBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    # Left out of dumps: what is known of a request before it was retried must not change with a word added later.
+    kind: Literal["image"] = Field(default="image", exclude=True)
     image_shape: list[int] = Field(examples=[[28, 28]], description="(height, width) or (height, width, channels)")
     labels: list[str] = Field(examples=[["cat", "dog"]], description="The closed list of labels, in order.")
     owner_identity_type: str = Field(examples=["email"], description="What the owner column holds.")

@@ -12,18 +12,20 @@ import json
 import struct
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from core.datasets import kinds
+from core.datasets.kinds import Arrays
 from core.datasets.validation import Rows
 from core.domain.references import REFERENCE_BYTES, content_reference, owner_reference, record_reference
 
 _FORMAT = {"format": "lethe block 1"}  # one entry only: safetensors writes several in an order of chance
-_IMAGE_TYPES = ("uint8", "float32")
+_OWN = ("record_references", "content_references", "record_ids", "record_id_lengths")
+"""What every block holds; all other tensors are the kind's arrays."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +37,8 @@ class BlockRows:
     content_references: NDArray[np.uint8]
     """(n, 32) keyed digest of each record's content."""
     record_ids: list[str]
-    images: NDArray[Any]
-    """(n, *image_shape) uint8 or float32."""
-    labels: NDArray[np.int64]
-    """(n,) index of each row's label in the schema."""
+    arrays: Arrays
+    """What a model learns from, by name, with n rows each; see `core.datasets.kinds`."""
 
     def __len__(self) -> int:
         return len(self.record_ids)
@@ -61,18 +61,6 @@ class Chunk:
     content: bytes
     spans: list[tuple[str, int, int]]
     """(name, offset, length) of each block within the content, in bytes."""
-
-
-def row_content(image: NDArray[Any], label: int) -> bytes:
-    """Return the bytes that stand for a record's content: equal exactly when type, shape, pixels and label are.
-
-        "lethe row" ‖ 0 ‖ type name ‖ 0 ‖ edges (1 byte) ‖ each edge (4 bytes) ‖ label index (8 bytes) ‖ pixels
-
-    Numbers are little-endian, pixels in row-major order.
-    """
-    start = f"lethe row\x00{image.dtype.name}\x00".encode()
-    header = struct.pack(f"<B{image.ndim}Iq", image.ndim, *image.shape, label)
-    return start + header + image.astype(image.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def group_by_owner(rows: Rows, *, tenant_key: bytes, identity_type: str) -> list[OwnerBlock]:
@@ -100,17 +88,13 @@ def group_by_owner(rows: Rows, *, tenant_key: bytes, identity_type: str) -> list
 def _block(rows: Rows, members: list[int], tenant_key: bytes) -> BlockRows:
     ordered = sorted((record_reference(tenant_key, rows.record_ids[row]), row) for row in members)
     chosen = np.array([row for _, row in ordered])
-    images, labels = rows.images[chosen], rows.labels[chosen]
-    contents = [
-        content_reference(tenant_key, row_content(image, label))
-        for image, label in zip(images, labels.tolist(), strict=True)
-    ]
+    arrays = {name: array[chosen] for name, array in rows.arrays.items()}
+    contents = [content_reference(tenant_key, kinds.row_content(arrays, row)) for row in range(len(ordered))]
     return BlockRows(
         record_references=_as_array([reference for reference, _ in ordered]),
         content_references=_as_array(contents),
         record_ids=[rows.record_ids[row] for row in chosen.tolist()],
-        images=images,
-        labels=labels,
+        arrays=arrays,
     )
 
 
@@ -122,8 +106,7 @@ def without_records(block: BlockRows, references: Collection[bytes]) -> BlockRow
         record_references=block.record_references[kept],
         content_references=block.content_references[kept],
         record_ids=[block.record_ids[row] for row in kept],
-        images=block.images[kept],
-        labels=block.labels[kept],
+        arrays={name: array[kept] for name, array in block.arrays.items()},
     )
 
 
@@ -136,12 +119,11 @@ def encode_block(rows: BlockRows) -> bytes:
     _refuse_misfits(rows)
     texts = [record_id.encode() for record_id in rows.record_ids]
     tensors = {
+        **rows.arrays,
         "record_references": rows.record_references,
         "content_references": rows.content_references,
         "record_ids": np.frombuffer(b"".join(texts), np.uint8),
         "record_id_lengths": np.array([len(text) for text in texts], np.int64),
-        "images": rows.images,
-        "labels": rows.labels,
     }
     # safetensors writes the memory as it lies, whatever the strides say.
     return save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=_FORMAT)
@@ -157,8 +139,9 @@ def decode_block(content: bytes) -> BlockRows:
         tensors = load(content)
         (header_bytes,) = struct.unpack_from("<Q", content)
         metadata = json.loads(content[8 : 8 + header_bytes]).get("__metadata__")
-        record_ids = _split(tensors.pop("record_ids"), tensors.pop("record_id_lengths"))
-        rows = BlockRows(record_ids=record_ids, **tensors)
+        own = {name: tensors.pop(name) for name in _OWN}
+        record_ids = _split(own.pop("record_ids"), own.pop("record_id_lengths"))
+        rows = BlockRows(record_ids=record_ids, arrays=tensors, **own)
     except (SafetensorError, KeyError, TypeError):
         raise ValueError("the bytes are no block") from None
     if metadata != _FORMAT:
@@ -188,10 +171,8 @@ def _refuse_misfits(rows: BlockRows) -> None:
     references = (rows.record_references, rows.content_references)
     if any(column.shape != (count, REFERENCE_BYTES) or column.dtype != np.uint8 for column in references):
         raise ValueError("references must be (n, 32) bytes")
-    if rows.images.dtype.name not in _IMAGE_TYPES or rows.images.ndim not in (3, 4) or len(rows.images) != count:
-        raise ValueError("images must be (n, *image_shape), uint8 or float32")
-    if rows.labels.shape != (count,) or rows.labels.dtype != np.int64:
-        raise ValueError("labels must be (n,) int64")
+    if any(array.ndim == 0 or len(array) != count for array in rows.arrays.values()) or not kinds.fits(rows.arrays):
+        raise ValueError("the arrays must be those of a kind, with n rows each")
 
 
 def _split(joined: NDArray[np.uint8], lengths: NDArray[np.int64]) -> list[str]:

@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from core.datasets import containers
 from core.datasets.containers import Budget
-from core.datasets.schema import ROLES, ImageSchema
+from core.datasets.schema import Schema
 from core.domain.errors import UnreadableFile
 
 WHOLE = "file"
 """The key under which one NPZ with all the columns is sent."""
-_TEXT_ROLES = frozenset(ROLES) - {"images"}
+_NEVER_TEXT = frozenset({"images"})
 
 Column = NDArray[Any]
 
 
-def read_columns(files: Mapping[str, bytes], *, schema: ImageSchema, limit_bytes: int) -> dict[str, Column]:
+def read_columns(files: Mapping[str, bytes], *, schema: Schema, limit_bytes: int) -> dict[str, Column]:
     """Return the columns by role; a column that nobody sent is absent, and `validation` says so.
 
     Args:
@@ -57,7 +57,7 @@ def _read_column(content: bytes, role: str, name: str, budget: Budget) -> Column
     for magics, read in _FORMATS:
         if inflated.startswith(magics):
             return read(inflated, name, budget)
-    if role not in _TEXT_ROLES:
+    if role in _NEVER_TEXT:
         raise UnreadableFile(f"column {name} is neither NPY nor NPZ nor IDX")
     return _read_lines(inflated, name, budget)
 

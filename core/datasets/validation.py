@@ -9,33 +9,31 @@ and the schema alone, so a deletion changes no other row.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets.schema import ImageSchema
+from core.datasets import kinds
+from core.datasets.flaws import MOST_LISTED, Flaws, Mask
+from core.datasets.kinds import Arrays, Columns
+from core.datasets.schema import Schema
 from core.datasets.texts import as_texts, is_text
-from core.domain.errors import Flaw, RowsRefused
+from core.domain.errors import Flaw
 
-MOST_LISTED = 100
+_OWN_SHAPE = frozenset({"images"})
+"""Roles whose columns hold more than one value a row."""
 _FLAGS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
-
-Columns = Mapping[str, NDArray[Any]]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
     """Rows that keep their schema; n of them, in the order they were sent."""
 
-    images: NDArray[Any]
-    """(n, *image_shape) uint8 when they came as integers and the schema's range fits a byte, float32 otherwise."""
-    labels: NDArray[np.int64]
-    """(n,) index of each row's label in the schema."""
+    arrays: Arrays
+    """What a model learns from, by name, with n rows each; see `core.datasets.kinds`."""
     owners: list[str]
     """Trimmed; "" on a public row that has none."""
     record_ids: list[str]
@@ -44,39 +42,7 @@ class Rows:
     """(n,) whether a backbone may be pre-trained on the row."""
 
 
-class _Flaws:
-    """What was found so far: all of it counted, some of it spelled out."""
-
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self.names = names
-        self.counts: Counter[str] = Counter()
-        self.listed: list[tuple[int, Flaw]] = []
-
-    def whole(self, role: str, code: str, detail: str) -> None:
-        """Note a flaw of a whole column."""
-        self.counts[code] += 1
-        self.listed.append((-1, Flaw(f"column {self.names[role]}", code, detail)))
-
-    def at(self, role: str, mask: Mask, code: str, detail: str) -> None:
-        """Note the same flaw on every row where the (n,) mask is true."""
-        found = np.flatnonzero(mask)
-        if not len(found):
-            return
-        self.counts[code] += len(found)
-        for row in found[:MOST_LISTED].tolist():
-            self.listed.append((row, Flaw(f"row {row}, column {self.names[role]}", code, detail)))
-
-    def refuse_if_any(self) -> None:
-        if not self.counts:
-            return
-        kinds = ", ".join(f"{count} {code}" for code, count in sorted(self.counts.items()))
-        listed = [flaw for _, flaw in sorted(self.listed, key=lambda found: found[0])[:MOST_LISTED]]
-        total = self.counts.total()
-        more = f"; the first {len(listed)} are listed" if total > len(listed) else ""
-        raise RowsRefused(f"{total} flaws were found: {kinds}{more}", flaws=listed)
-
-
-def validate(columns: Columns, schema: ImageSchema) -> Rows:
+def validate(columns: Columns, schema: Schema) -> Rows:
     """Return the rows that these columns make up.
 
     Args:
@@ -86,14 +52,13 @@ def validate(columns: Columns, schema: ImageSchema) -> Rows:
     Raises:
         RowsRefused: something breaks the schema; its flaws say what, where, and how often.
     """
-    flaws = _Flaws(schema.columns())
+    flaws = Flaws(schema.columns())
     columns = {role: column for role, column in columns.items() if role in flaws.names}
     _check_columns(columns, schema, flaws)
     flaws.refuse_if_any()  # rows can be told apart only when every column has as many
     public = _flags(columns, flaws)
     rows = Rows(
-        images=_images(columns["images"], schema, flaws),
-        labels=_labels(columns["labels"], schema, flaws),
+        arrays=kinds.as_arrays(columns, schema, flaws),
         owners=_owners(columns["owners"], public, flaws),
         record_ids=_record_ids(columns["record_ids"], flaws),
         public=public,
@@ -102,28 +67,26 @@ def validate(columns: Columns, schema: ImageSchema) -> Rows:
     return rows
 
 
-def _check_columns(columns: Columns, schema: ImageSchema, flaws: _Flaws) -> None:
+def _check_columns(columns: Columns, schema: Schema, flaws: Flaws) -> None:
     for role in flaws.names.keys() - columns.keys():
         flaws.whole(role, "missing_column", "the column is missing")
+    kinds.check_columns(columns, schema, flaws)
     for role, column in sorted(columns.items()):
-        shape = schema.image_shape if role == "images" else ()
-        if role == "images" and column.dtype.kind not in "buif":
-            flaws.whole(role, "wrong_type", "images must be numbers")
-        elif role == "public" and not (column.dtype.kind == "b" or is_text(column)):
+        if role == "public" and not (column.dtype.kind == "b" or is_text(column)):
             flaws.whole(role, "wrong_type", "the column must hold true and false, or 1 and 0")
-        elif role in ("labels", "owners", "record_ids") and not is_text(column):
+        elif role in ("owners", "record_ids") and not is_text(column):
             flaws.whole(role, "wrong_type", "the column must hold strings or integers")
-        elif column.ndim == 0 or column.shape[1:] != shape:
-            expected = ("n", *shape)
-            flaws.whole(role, "wrong_shape", f"the shape must be {_written(expected)}, got {_written(column.shape)}")
+        elif role not in _OWN_SHAPE and column.ndim != 1:
+            written = "(" + ", ".join(map(str, column.shape)) + ")"
+            flaws.whole(role, "wrong_shape", f"the shape must be (n), got {written}")
     _check_lengths(columns, flaws)
 
 
-def _check_lengths(columns: Columns, flaws: _Flaws) -> None:
+def _check_lengths(columns: Columns, flaws: Flaws) -> None:
     lengths = {role: len(column) for role, column in columns.items() if column.ndim}
     if not lengths:
         return
-    reference = "images" if "images" in lengths else min(lengths)
+    reference = next(role for role in flaws.names if role in lengths)
     for role, length in sorted(lengths.items()):
         if length != lengths[reference]:
             names = flaws.names
@@ -133,31 +96,7 @@ def _check_lengths(columns: Columns, flaws: _Flaws) -> None:
         flaws.whole(reference, "no_rows", "the column has no rows")
 
 
-def _images(images: NDArray[Any], schema: ImageSchema, flaws: _Flaws) -> NDArray[Any]:
-    pixels = images.reshape(len(images), -1)  # (n, pixels)
-    lowest, highest = pixels.min(axis=1), pixels.max(axis=1)
-    if images.dtype.kind == "f":
-        finite = np.isfinite(lowest) & np.isfinite(highest)  # NaN and both infinities come through min or max
-        flaws.at("images", ~finite, "not_finite", "a pixel is NaN or infinite")
-    else:
-        finite = np.ones(len(images), bool)
-    outside = (lowest < schema.pixel_minimum) | (highest > schema.pixel_maximum)
-    detail = f"a pixel lies outside {schema.pixel_minimum:g}..{schema.pixel_maximum:g}"
-    flaws.at("images", finite & outside, "out_of_range", detail)
-    if (finite & ~outside).all():
-        return images.astype(np.uint8 if images.dtype.kind != "f" and schema.whole_pixels else np.float32, copy=False)
-    return images
-
-
-def _labels(column: NDArray[Any], schema: ImageSchema, flaws: _Flaws) -> NDArray[np.int64]:
-    texts, _ = as_texts(column)  # what cannot be read is no label either
-    index = {label: number for number, label in enumerate(schema.labels)}
-    labels = np.array([index.get(text, -1) for text in texts], np.int64)
-    flaws.at("labels", labels < 0, "unknown_label", "the label is none of the schema's")
-    return labels
-
-
-def _owners(column: NDArray[Any], public: Mask, flaws: _Flaws) -> list[str]:
+def _owners(column: NDArray[Any], public: Mask, flaws: Flaws) -> list[str]:
     owners, unreadable = as_texts(column)
     flaws.at("owners", unreadable, "unreadable_value", "the value is neither text nor an exact whole number")
     missing = np.array([not owner for owner in owners], bool) & ~unreadable & ~public
@@ -165,7 +104,7 @@ def _owners(column: NDArray[Any], public: Mask, flaws: _Flaws) -> list[str]:
     return owners
 
 
-def _record_ids(column: NDArray[Any], flaws: _Flaws) -> list[str]:
+def _record_ids(column: NDArray[Any], flaws: Flaws) -> list[str]:
     record_ids, unreadable = as_texts(column)
     flaws.at("record_ids", unreadable, "unreadable_value", "the value is neither text nor an exact whole number")
     missing = np.array([not record_id for record_id in record_ids], bool) & ~unreadable
@@ -187,9 +126,9 @@ def _repeated(record_ids: list[str]) -> Iterator[tuple[int, int]]:
             yield row, first
 
 
-def _flags(columns: Columns, flaws: _Flaws) -> Mask:
+def _flags(columns: Columns, flaws: Flaws) -> Mask:
     if "public" not in columns:
-        return np.zeros(len(columns["images"]), bool)
+        return np.zeros(len(columns["owners"]), bool)
     column = columns["public"]
     if column.dtype.kind == "b":
         return np.asarray(column)
@@ -197,7 +136,3 @@ def _flags(columns: Columns, flaws: _Flaws) -> Mask:
     unclear = np.array([flag is None for flag in found], bool)
     flaws.at("public", unclear, "not_a_flag", "the value is neither true nor false")
     return np.array([bool(flag) for flag in found], bool)
-
-
-def _written(shape: tuple[object, ...]) -> str:
-    return "(" + ", ".join(map(str, shape)) + ")"

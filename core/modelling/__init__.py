@@ -1,6 +1,7 @@
 """What a model computes, in torch: no training of private data, no lattice, no database.
 
-`vision_transformer` is the backbone; `adapters` names the low-rank factors that a node adds to it; `images` turns
-arrays into tensors; `tensors` turns tensors into bytes and digests; `ensemble` is what a predictor serves;
-`determinism` pins the arithmetic.
+`backbone` says what a backbone is to all others. `layers` and `transformer` are the arithmetic that backbones share;
+`vision_transformer` is the one for images, and `images` turns arrays into its inputs. `adapters` names the low-rank
+factors that a node adds; `losses` is what a task makes small; `tensors` turns tensors into bytes and digests; `ensemble`
+is what a predictor serves; `determinism` pins the arithmetic.
 """

@@ -15,8 +15,9 @@ from torch.nn.functional import linear
 
 from core.domain.model import NodeRecipe
 from core.modelling.adapters import adapters_from, scaling
+from core.modelling.backbone import Backbone
+from core.modelling.layers import LayerWeights
 from core.modelling.tensors import NamedTensors
-from core.modelling.vision_transformer import LayerWeights, VisionTransformer
 
 NodeChain = Sequence[NamedTensors]
 """The tensors of a node's ancestors from depth 1 downwards, and last the node's own."""
@@ -37,13 +38,13 @@ class Member:
 class Ensemble:
     """An immutable set of voters; a new manifest is a new ensemble."""
 
-    backbone: VisionTransformer
+    backbone: Backbone
     bare: tuple[LayerWeights, ...]
     """The backbone's own layers, without factors."""
     shards: tuple[tuple[Member, ...], ...]
 
     @classmethod
-    def build(cls, backbone: VisionTransformer, shards: Sequence[Sequence[NodeChain]], recipe: NodeRecipe) -> Ensemble:
+    def build(cls, backbone: Backbone, shards: Sequence[Sequence[NodeChain]], recipe: NodeRecipe) -> Ensemble:
         """Fold every chain's factors into weights of its own.
 
         Args:
@@ -72,9 +73,9 @@ class Ensemble:
         return not any(self.depths)
 
     @torch.inference_mode()
-    def logits(self, images: Tensor) -> Tensor:
-        """Return (n, classes) logits of (n, channels, height, width) images in [-1, 1]."""
-        states = self._shared_states(images)
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Return (n, outputs) logits of (n, *input_shape) inputs; for a regression (n, 1) numbers in [-1, 1]."""
+        states = self._shared_states(inputs)
         if self.degraded:
             head = (self.backbone.tensors["head.weight"], self.backbone.tensors["head.bias"])
             return linear(self.backbone.features(states[len(self.bare)]), *head)
@@ -89,17 +90,17 @@ class Ensemble:
         features = self.backbone.top_features(states[member.boundary], member.weights)
         return linear(features, *member.head)
 
-    def _shared_states(self, images: Tensor) -> dict[int, Tensor]:
+    def _shared_states(self, inputs: Tensor) -> dict[int, Tensor]:
         """Return the bare backbone's hidden states at each boundary where some member takes over."""
         boundaries = sorted({member.boundary for members in self.shards for member in members} or {len(self.bare)})
-        hidden, reached, states = self.backbone.embed(images), 0, {}
+        hidden, reached, states = self.backbone.embed(inputs), 0, {}
         for boundary in boundaries:
             hidden = self.backbone.run(hidden, self.bare[reached:boundary])
             reached, states[boundary] = boundary, hidden
         return states
 
 
-def _member(backbone: VisionTransformer, chain: NodeChain, scale: float) -> Member:
+def _member(backbone: Backbone, chain: NodeChain, scale: float) -> Member:
     if not chain:
         raise ValueError("a chain has at least one node")
     adapters = {layer: adapter for node in chain for layer, adapter in adapters_from(node).items()}

@@ -41,3 +41,13 @@ def tensor_shape(image_shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Return (channels, height, width) of images that a schema declares as (height, width) or (height, width, channels)."""
     height, width, *channels = image_shape
     return (channels[0] if channels else 1, height, width)
+
+
+def shifted(images: Tensor, most: int, chance: torch.Generator) -> Tensor:
+    """Return images moved by -most..most pixels each way; what moves in repeats the edge."""
+    count, _, height, width = images.shape
+    offsets = torch.randint(-most, most + 1, (2, count, 1), generator=chance)
+    rows = (torch.arange(height) + offsets[0]).clamp_(0, height - 1)  # (n, height)
+    columns = (torch.arange(width) + offsets[1]).clamp_(0, width - 1)  # (n, width)
+    moved = images[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    return moved.permute(0, 3, 1, 2).contiguous()

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, update
 
 from core.audit.entry import Actor, ActorKind
-from core.datasets.schema import ImageSchema
+from core.datasets.schema import Schema, schema_from_json
 from core.domain.errors import NoPublicPart
 from core.domain.identifiers import new_identifier
 from core.domain.job import JobEvent
@@ -36,9 +36,9 @@ def build_model(job: Row[Any], *, doors: Doors, bench: Workbench) -> None:
         dataset = datasets.find_dataset(session, model.tenant_id, model.dataset_id)
     made = None
     if not cached:
-        schema = ImageSchema.from_json(dataset.schema if dataset is not None else {})
-        rows = read_rows(doors, blocks, image_shape=schema.image_shape)
-        if len(rows.labels) == 0:
+        schema = schema_from_json(dataset.schema if dataset is not None else {})
+        rows = read_rows(doors, blocks, schema=schema)
+        if len(rows) == 0:
             raise NoPublicPart
         made = _pretrain(job, doors, model, schema, rows)
     with doors.database.transaction(Actor(ActorKind.WORKER, job.worker)) as session:
@@ -60,20 +60,15 @@ def _present_key(session: Connection, model: Row[Any]) -> str:
     return backbone_key(Recipe.from_json(model.recipe), dataset, leaves)
 
 
-def _pretrain(job: Row[Any], doors: Doors, model: Row[Any], schema: ImageSchema, rows: PlainRows) -> dict[str, Any]:
-    import torch
-
+def _pretrain(job: Row[Any], doors: Doors, model: Row[Any], schema: Schema, rows: PlainRows) -> dict[str, Any]:
     from core.modelling.determinism import environment, pinned
-    from core.modelling.images import as_tensor, tensor_shape
     from core.modelling.tensors import to_bytes
-    from core.modelling.vision_transformer import VisionTransformerShape
     from core.unlearning.exact.backbone import backbone_digest, pretrain
+    from core.use_cases.modalities import as_inputs, as_targets, backbone_shape
 
     pinned(doors.settings.trainer_threads)
     recipe = Recipe.from_json(model.recipe).backbone
-    shape = VisionTransformerShape.from_recipe(
-        recipe, image_shape=tensor_shape(schema.image_shape), classes=len(schema.labels)
-    )
+    shape = backbone_shape(schema, recipe)
 
     def report(epoch: int) -> None:
         with doors.database.transaction() as session:
@@ -81,15 +76,15 @@ def _pretrain(job: Row[Any], doors: Doors, model: Row[Any], schema: ImageSchema,
             jobs.report_progress(session, job.id, job.fence, progress)
 
     # Sorted by reference, so that the order of upload is no part of the result.
-    order = sorted(range(len(rows.labels)), key=lambda row: rows.records[row].tobytes())
-    images = as_tensor(rows.images[order], pixel_minimum=schema.pixel_minimum, pixel_maximum=schema.pixel_maximum)
-    labels = torch.from_numpy(rows.labels[order])
+    order = sorted(range(len(rows)), key=lambda row: rows.records[row].tobytes())
+    arrays = {name: array[order] for name, array in rows.arrays.items()}
+    inputs, targets = as_inputs(schema, arrays), as_targets(schema, arrays)
     seed = int(model.backbone_key[:15], 16)
-    tensors = pretrain(images, labels, shape, recipe, seed=seed, progress=report)
+    tensors = pretrain(inputs, targets, shape, recipe, seed=seed, progress=report)
     data_key_id = new_identifier("bbk")
     return {
         "digest": backbone_digest(tensors),
         "object_digest": doors.put_sealed(data_key_id, to_bytes(tensors)),
         "data_key_id": data_key_id,
-        "training": {"environment": environment(), "records": len(rows.labels), "epochs": recipe.epochs},
+        "training": {"environment": environment(), "records": len(rows), "epochs": recipe.epochs},
     }

@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import structlog
 from numpy.typing import NDArray
 from sqlalchemy import Row
 from sqlalchemy.exc import DBAPIError
 
-from core.datasets.schema import ImageSchema
+from core.datasets.kinds import Arrays
+from core.datasets.schema import Schema, schema_from_json
 from core.domain.errors import KeyDestroyed, ObjectMissing
 from core.domain.manifest import Manifest
 from core.domain.model import Recipe
@@ -34,9 +34,9 @@ from core.use_cases.doors import Doors
 from core.use_cases.keep_ledger import refuse_restored
 
 if TYPE_CHECKING:
+    from core.modelling.backbone import Backbone
     from core.modelling.ensemble import Ensemble
     from core.modelling.tensors import NamedTensors
-    from core.modelling.vision_transformer import VisionTransformer
 
 log = structlog.get_logger()
 SWITCH_SECONDS = 0.0005
@@ -56,18 +56,16 @@ class ServedModel:
     version_id: str
     number: int
     manifest_digest: str
-    schema: ImageSchema
+    schema: Schema
     ensemble: Ensemble
 
-    def probabilities(self, images: NDArray[np.float32]) -> NDArray[Any]:
-        """Return (n, classes) probabilities of (n, *image_shape) images in the schema's pixel range."""
+    def probabilities(self, questions: Arrays) -> NDArray[Any]:
+        """Return (n, labels) probabilities for n questions, as `core.datasets.kinds` reads them."""
         from torch import softmax
 
-        from core.modelling.images import as_tensor
+        from core.use_cases.modalities import as_inputs
 
-        schema = self.schema
-        tensor = as_tensor(images, pixel_minimum=schema.pixel_minimum, pixel_maximum=schema.pixel_maximum)
-        chances: NDArray[Any] = softmax(self.ensemble.logits(tensor), dim=1).numpy()
+        chances: NDArray[Any] = softmax(self.ensemble.logits(as_inputs(self.schema, questions)), dim=1).numpy()
         return chances
 
 
@@ -75,9 +73,9 @@ class ServedModel:
 class KnownModel:
     """What never changes about a model while it is served."""
 
-    schema: ImageSchema
+    schema: Schema
     recipe: Recipe
-    backbone: VisionTransformer
+    backbone: Backbone
 
 
 class Follower:
@@ -259,7 +257,7 @@ class Follower:
             dataset = datasets.find_dataset(session, model.tenant_id, model.dataset_id)
         if dataset is None:
             return None
-        schema, recipe = ImageSchema.from_json(dataset.schema), Recipe.from_json(model.recipe)
+        schema, recipe = schema_from_json(dataset.schema), Recipe.from_json(model.recipe)
         self._known[model_id] = KnownModel(schema, recipe, open_backbone(self.doors, model, recipe, schema))
         return self._known[model_id]
 

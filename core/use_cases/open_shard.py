@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from sqlalchemy import Row
 
-from core.datasets.schema import ImageSchema
+from core.datasets.schema import Schema
 from core.domain.errors import NoBackboneYet
 from core.domain.model import Recipe
-from core.modelling.images import as_tensor, tensor_shape
+from core.modelling.backbone import Backbone
 from core.modelling.tensors import from_bytes
-from core.modelling.vision_transformer import VisionTransformer, VisionTransformerShape
 from core.persistence import models
 from core.unlearning.exact.activations import SliceActivations
 from core.unlearning.exact.slice_records import SliceRecords
 from core.use_cases.doors import Doors
+from core.use_cases.modalities import as_inputs, as_targets, backbone_shape
 from core.use_cases.read_rows import PlainRows, read_rows
 from core.use_cases.shard_plan import ShardPlan
 
@@ -30,18 +29,17 @@ def open_activations(doors: Doors, plan: ShardPlan) -> SliceActivations:
     schema = plan.schema
 
     def opened(number: int, rows: PlainRows) -> SliceRecords:
-        images = as_tensor(rows.images, pixel_minimum=schema.pixel_minimum, pixel_maximum=schema.pixel_maximum)
-        labels = torch.from_numpy(rows.labels)
-        return SliceRecords.sorted_by_reference(number, rows.records, rows.contents, images=images, labels=labels)
+        inputs, targets = as_inputs(schema, rows.arrays), as_targets(schema, rows.arrays)
+        return SliceRecords.sorted_by_reference(number, rows.records, rows.contents, inputs=inputs, targets=targets)
 
     slices = {
-        number: opened(number, read_rows(doors, blocks, image_shape=schema.image_shape, keep=plan.members))
+        number: opened(number, read_rows(doors, blocks, schema=schema, keep=plan.members))
         for number, blocks in plan.blocks
     }
     return SliceActivations(open_backbone(doors, plan.model, plan.recipe, schema), slices)
 
 
-def open_backbone(doors: Doors, model: Row[Any], recipe: Recipe, schema: ImageSchema) -> VisionTransformer:
+def open_backbone(doors: Doors, model: Row[Any], recipe: Recipe, schema: Schema) -> Backbone:
     """Return the model's backbone, opened from the store.
 
     Raises:
@@ -51,7 +49,5 @@ def open_backbone(doors: Doors, model: Row[Any], recipe: Recipe, schema: ImageSc
         row = models.find_backbone(session, model.tenant_id, model.backbone_key)
     if row is None:
         raise NoBackboneYet
-    shape = VisionTransformerShape.from_recipe(
-        recipe.backbone, image_shape=tensor_shape(schema.image_shape), classes=len(schema.labels)
-    )
-    return VisionTransformer(shape, from_bytes(doors.get_sealed(row.data_key_id, row.object_digest)))
+    tensors = from_bytes(doors.get_sealed(row.data_key_id, row.object_digest))
+    return backbone_shape(schema, recipe.backbone).backbone(tensors)

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from core.datasets.contract import Kind
 from core.domain.access import Caller, Scope
 from core.domain.errors import DatasetNotFound
 from core.persistence import datasets
@@ -41,7 +42,7 @@ def describe_dataset(row: Row[Any] | None) -> dict[str, Any]:
         "id": row.id,
         "object": "dataset",
         "name": row.name,
-        "schema": row.schema,
+        "schema": {"kind": Kind.IMAGE, **row.schema},
         "records": row.records,
         "public_records": row.public_records,
         "owners": row.owners,

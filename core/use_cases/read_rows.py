@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Row
 
+from core.datasets import kinds
 from core.datasets.blocks import BlockRows, decode_block
+from core.datasets.kinds import Arrays
+from core.datasets.schema import Schema
 from core.use_cases.doors import Doors
 from core.use_cases.erase_blocks import read_block
 
@@ -23,14 +26,15 @@ class PlainRows:
     """(n, 32)"""
     contents: NDArray[np.uint8]
     """(n, 32)"""
-    images: NDArray[Any]
-    """(n, *image_shape)"""
-    labels: NDArray[np.int64]
-    """(n,)"""
+    arrays: Arrays
+    """By name, (n, …) each; see `core.datasets.kinds`."""
+
+    def __len__(self) -> int:
+        return len(self.records)
 
 
 def read_rows(
-    doors: Doors, blocks: Sequence[Row[Any]], *, image_shape: tuple[int, ...], keep: Collection[bytes] | None = None
+    doors: Doors, blocks: Sequence[Row[Any]], *, schema: Schema, keep: Collection[bytes] | None = None
 ) -> PlainRows:
     """Open blocks and return their rows; with `keep`, only the records of these references.
 
@@ -40,12 +44,13 @@ def read_rows(
     opened = [decode_block(read_block(doors, block)) for block in blocks]
     if not opened:
         empty = np.empty((0, 32), np.uint8)
-        return PlainRows(empty, empty, np.empty((0, *image_shape), np.uint8), np.empty(0, np.int64))
+        return PlainRows(empty, empty, kinds.no_arrays(schema))
     return PlainRows(
         records=np.concatenate([_kept(rows, keep, rows.record_references) for rows in opened]),
         contents=np.concatenate([_kept(rows, keep, rows.content_references) for rows in opened]),
-        images=np.concatenate([_kept(rows, keep, rows.images) for rows in opened]),
-        labels=np.concatenate([_kept(rows, keep, rows.labels) for rows in opened]),
+        arrays={
+            name: np.concatenate([_kept(rows, keep, rows.arrays[name]) for rows in opened]) for name in opened[0].arrays
+        },
     )
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from core.datasets.blocks import OwnerBlock, encode_block, group_by_owner, pack
 from core.datasets.readers import read_columns
-from core.datasets.schema import ImageSchema
+from core.datasets.schema import Schema
 from core.datasets.validation import Rows, validate
 from core.domain.access import Caller, Scope
 from core.domain.errors import Flaw, LetheError, NameTaken, OwnerSuppressed
@@ -36,7 +36,7 @@ MOST_FLAWS = 100
 
 
 def register_dataset(  # noqa: PLR0913
-    name: str, schema: ImageSchema, files: Mapping[str, bytes], *, caller: Caller, once: OnceKey, doors: Doors
+    name: str, schema: Schema, files: Mapping[str, bytes], *, caller: Caller, once: OnceKey, doors: Doors
 ) -> Answer:
     """Register a data set from the bytes of its files.
 
@@ -91,7 +91,7 @@ def register_dataset(  # noqa: PLR0913
     return answer
 
 
-def _refuse_suppressed(session: Connection, tenant_id: str, rows: Rows, schema: ImageSchema, key: bytes) -> None:
+def _refuse_suppressed(session: Connection, tenant_id: str, rows: Rows, schema: Schema, key: bytes) -> None:
     known = {value: owner_reference(key, schema.owner_identity_type, value) for value in set(rows.owners) if value}
     refused = datasets.suppressed_among(session, tenant_id, set(known.values()))
     if refused:

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from core.audit.sorted_tree import commit
-from core.datasets.schema import ImageSchema
+from core.datasets.schema import Schema, schema_from_json
 from core.domain.errors import NoBackboneYet, OvertakenByDeletion
 from core.domain.model import ModelState, Recipe
 from core.lattice.families import Family, family_of
@@ -33,7 +33,7 @@ class ShardPlan:
     model: Row[Any]
     recipe: Recipe
     shard: int
-    schema: ImageSchema
+    schema: Schema
     epochs: dict[int, int]
     ground: ShardGround
     live: list[Row[Any]]
@@ -99,7 +99,7 @@ def read_plan(session: Connection, doors: Doors, model_id: str, shard: int) -> S
         model=model,
         recipe=recipe,
         shard=shard,
-        schema=ImageSchema.from_json(dataset.schema),
+        schema=schema_from_json(dataset.schema),
         epochs=epochs,
         ground=ShardGround(
             backbone=backbone.digest,

@@ -83,7 +83,7 @@ def test_an_npz_a_form_of_npy_and_a_form_of_idx_and_text_are_the_same_data_set(c
     for answer in described:
         assert (answer["records"], answer["owners"]) == (60, world.OWNERS)
         assert answer["public_records"] == world.PUBLIC
-        assert answer["schema"] == world.SCHEMA.as_json()
+        assert answer["schema"] == {"kind": "image", **world.SCHEMA.as_json()}
     assert caller.get("/v1/datasets/apart").json() == described[1]
     assert described[2] in caller.get("/v1/datasets").json()["data"]
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from core.modelling.vision_transformer import VisionTransformer
+from core.modelling.backbone import Backbone
 from core.unlearning.exact.slice_records import SliceRecords
 
 BATCH_ROWS = 64
@@ -20,7 +20,7 @@ BATCH_ROWS = 64
 class SliceActivations:
     """One shard's slices seen through its backbone. Train nodes in depth order, so that each boundary is met once."""
 
-    def __init__(self, backbone: VisionTransformer, slices: Mapping[int, SliceRecords]) -> None:
+    def __init__(self, backbone: Backbone, slices: Mapping[int, SliceRecords]) -> None:
         self.backbone = backbone
         self.slices = dict(slices)
         self._bare = backbone.folded(range(backbone.shape.layers), {}, 0.0)
@@ -32,16 +32,16 @@ class SliceActivations:
         if boundary != self._boundary:
             self._boundary, self._hidden = boundary, {}
         if number not in self._hidden:
-            self._hidden[number] = self._computed(boundary, self.slices[number].images)
+            self._hidden[number] = self._computed(boundary, self.slices[number].inputs)
         return self._hidden[number]
 
     @torch.no_grad()
-    def _computed(self, boundary: int, images: Tensor) -> Tensor:
+    def _computed(self, boundary: int, inputs: Tensor) -> Tensor:
         shape = self.backbone.shape
-        hidden = torch.empty(len(images), shape.tokens, shape.width)
-        for start in range(0, len(images), BATCH_ROWS):
-            rows = images[start : start + BATCH_ROWS]
-            padded = torch.zeros(BATCH_ROWS, *shape.image_shape)
+        hidden = torch.empty(len(inputs), shape.tokens, shape.width)
+        for start in range(0, len(inputs), BATCH_ROWS):
+            rows = inputs[start : start + BATCH_ROWS]
+            padded = torch.zeros(BATCH_ROWS, *shape.input_shape, dtype=inputs.dtype)
             padded[: len(rows)] = rows
             states = self.backbone.run(self.backbone.embed(padded), self._bare[:boundary])
             hidden[start : start + len(rows)] = states[: len(rows)]

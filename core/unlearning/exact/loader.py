@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from core.domain.canonical import canonical
@@ -23,8 +24,8 @@ PADDING = -1
 class Batch(NamedTuple):
     hidden: Tensor
     """(batch, tokens, width), zero where it is padded."""
-    labels: Tensor
-    """(batch,) int64, 0 where it is padded."""
+    targets: Tensor
+    """(batch,) int64 labels or float32 numbers, 0 where it is padded."""
     weights: Tensor
     """(batch,) 1 for a record, 0 for padding."""
 
@@ -37,12 +38,12 @@ class Loader:
         shape = activations.backbone.shape
         self._key = bytes.fromhex(key)
         self._references = np.concatenate([part.references for part in parts])
-        self._images = np.concatenate([part.images.numpy() for part in parts]).astype("<f4", copy=False)
+        self._inputs = _little_endian(torch.cat([part.inputs for part in parts]))
         # One row of padding at the end, where index -1 finds it.
-        self._labels = torch.cat([*(part.labels for part in parts), torch.zeros(1, dtype=torch.int64)])
+        self._targets = torch.cat([*(part.targets for part in parts), torch.zeros(1, dtype=parts[0].targets.dtype)])
         hidden = [activations.at(boundary, number) for number in slices]
         self._hidden = torch.cat([*hidden, torch.zeros(1, shape.tokens, shape.width)])
-        header = canonical([key, list(slices), list(shape.image_shape)])
+        header = canonical([key, list(slices), list(shape.input_shape)])
         self._digest = hashlib.sha256(b"lethe fed data\x00" + header + b"\x00")
 
     def __len__(self) -> int:
@@ -55,7 +56,7 @@ class Loader:
         padded[: len(order)] = order
         for rows in padded.reshape(-1, batch_size):
             index = torch.from_numpy(np.where(rows == PADDING, len(self), rows))
-            batch = Batch(self._hidden[index], self._labels[index], torch.tensor(rows != PADDING, dtype=torch.float32))
+            batch = Batch(self._hidden[index], self._targets[index], torch.tensor(rows != PADDING, dtype=torch.float32))
             self._witness(number, rows[rows != PADDING], batch)
             yield batch
 
@@ -71,5 +72,10 @@ class Loader:
     def _witness(self, epoch: int, rows: np.ndarray[tuple[int], np.dtype[np.int64]], batch: Batch) -> None:
         self._digest.update(epoch.to_bytes(4, "big") + len(rows).to_bytes(4, "big"))
         self._digest.update(self._references[rows].tobytes())
-        self._digest.update(self._images[rows].tobytes())
-        self._digest.update(batch.labels[: len(rows)].numpy().astype("<i8", copy=False).tobytes())
+        self._digest.update(self._inputs[rows].tobytes())
+        self._digest.update(_little_endian(batch.targets[: len(rows)]).tobytes())
+
+
+def _little_endian(tensor: Tensor) -> NDArray[Any]:
+    array = tensor.numpy()
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)

@@ -23,18 +23,18 @@ class SliceRecords:
     """(n, 32), ascending, each once."""
     content_references: NDArray[np.uint8]
     """(n, 32), keyed digests of the contents; the slice's root is made of both."""
-    images: Tensor
-    """(n, channels, height, width) float32 in [-1, 1]; see `core.modelling.images`."""
-    labels: Tensor
-    """(n,) int64."""
+    inputs: Tensor
+    """(n, *input_shape) float32 or int64, as the backbone reads them."""
+    targets: Tensor
+    """(n,) int64 labels, or float32 numbers in [-1, 1]."""
 
     def __post_init__(self) -> None:
         count = len(self.references)
-        same = count == len(self.content_references) == len(self.images) == len(self.labels)
+        same = count == len(self.content_references) == len(self.inputs) == len(self.targets)
         if not same or self.references.shape[1:] != (REFERENCE_BYTES,) or self.references.dtype != np.uint8:
-            raise ValueError("a slice has one 32-byte reference, content reference, image and label per record")
-        if self.images.dtype != torch.float32 or self.labels.dtype != torch.int64:
-            raise ValueError("images are float32 and labels int64")
+            raise ValueError("a slice has one 32-byte reference, content reference, input and target per record")
+        if not {self.inputs.dtype, self.targets.dtype} <= {torch.float32, torch.int64} or self.targets.ndim != 1:
+            raise ValueError("inputs and targets are float32 or int64, and a target is one number")
         keys = [row.tobytes() for row in self.references]
         if any(left >= right for left, right in pairwise(keys)):
             raise ValueError("the records of a slice are sorted by reference, each once")
@@ -46,7 +46,7 @@ class SliceRecords:
     def sorted_by_reference(
         cls, number: int, references: NDArray[np.uint8], content_references: NDArray[np.uint8], **rows: Any
     ) -> SliceRecords:
-        """Return the slice of records in any order; `rows` are images and labels."""
+        """Return the slice of records in any order; `rows` are inputs and targets."""
         order = np.lexsort(references.T[::-1])
         index = torch.from_numpy(order)
         moved = {name: values[index] for name, values in rows.items()}

@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import linear
 
 from core.domain.model import NodeRecipe, Recipe
 from core.modelling.adapters import adapters_from, scaling
+from core.modelling.backbone import Backbone
+from core.modelling.layers import LayerWeights
+from core.modelling.losses import row_losses
 from core.modelling.tensors import tensor_digest
-from core.modelling.vision_transformer import LayerWeights, VisionTransformer
 from core.unlearning.exact.activations import SliceActivations
 from core.unlearning.exact.adamw import FlatAdamW, cosine
 from core.unlearning.exact.layer_groups import layer_group
@@ -84,24 +86,24 @@ def train_node(
 class Stage:
     """Everything frozen around the layers that are trained."""
 
-    backbone: VisionTransformer
+    backbone: Backbone
     group: range
     above: tuple[LayerWeights, ...]
     """The layers above the group, with the parents' factors folded in."""
     recipe: NodeRecipe
 
     def loss(self, tensors: NodeTensors, batch: Batch) -> Tensor:
-        """Return () cross-entropy in nats, the mean over the batch's records."""
+        """Return () the task's loss, the mean over the batch's records."""
         adapters, scale = adapters_from(tensors), scaling(self.recipe.alpha, self.recipe.rank)
         trained = self.backbone.folded(self.group, adapters, scale)
         features = self.backbone.top_features(batch.hidden, trained + self.above)
         logits = linear(features, tensors["head.weight"], tensors["head.bias"])
-        losses = cross_entropy(logits, batch.labels, reduction="none")
+        losses = row_losses(self.backbone.shape.task, logits, batch.targets)
         return (losses * batch.weights).sum() / batch.weights.sum()
 
 
 def _layers_above(
-    backbone: VisionTransformer, start: int, parents: Sequence[NodeTensors], recipe: NodeRecipe
+    backbone: Backbone, start: int, parents: Sequence[NodeTensors], recipe: NodeRecipe
 ) -> tuple[LayerWeights, ...]:
     adapters = {layer: adapter for node in parents for layer, adapter in adapters_from(node).items()}
     return backbone.folded(range(start, backbone.shape.layers), adapters, scaling(recipe.alpha, recipe.rank))

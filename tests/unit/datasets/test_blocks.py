@@ -19,9 +19,9 @@ from core.datasets.blocks import (
     encode_block,
     group_by_owner,
     pack,
-    row_content,
     without_records,
 )
+from core.datasets.image_rows import row_content
 from core.datasets.validation import Rows
 from core.domain.references import content_reference, owner_reference, record_reference
 
@@ -32,9 +32,9 @@ def make_rows(
     owners: tuple[str, ...] = ("a@x.org", "b@x.org", "A@X.org"), public: tuple[bool, ...] | None = None, **changes: Any
 ) -> Rows:
     count = len(owners)
+    images = np.arange(count * 6, dtype=np.uint8).reshape(count, 2, 3)
     plain: dict[str, Any] = {
-        "images": np.arange(count * 6, dtype=np.uint8).reshape(count, 2, 3),
-        "labels": np.arange(count),
+        "arrays": {"images": images, "labels": np.arange(count)},
         "owners": list(owners),
         "record_ids": [f"récord{row}" for row in range(count)],
         "public": np.array(public or (False,) * count),
@@ -52,10 +52,11 @@ def make_block(count: int = 5) -> BlockRows:
 
 
 def same(first: BlockRows, second: BlockRows) -> bool:
-    names = ("record_references", "content_references", "images", "labels")
-    equal = all(np.array_equal(getattr(first, name), getattr(second, name)) for name in names)
-    types = all(getattr(first, name).dtype == getattr(second, name).dtype for name in names)
-    return equal and types and first.record_ids == second.record_ids
+    names = ("record_references", "content_references")
+    pairs = [(getattr(first, name), getattr(second, name)) for name in names]
+    pairs += [(first.arrays[name], second.arrays[name]) for name in ("images", "labels")]
+    alike = all(np.array_equal(one, other) and one.dtype == other.dtype for one, other in pairs)
+    return alike and first.record_ids == second.record_ids
 
 
 def test_a_block_holds_all_rows_of_an_owner_however_the_owner_is_spelled() -> None:
@@ -78,15 +79,17 @@ def test_references_are_those_of_the_record_and_its_content() -> None:
     rows = make_rows(("a",))
     [block] = grouped(rows)
     assert block.rows.record_references[0].tobytes() == record_reference(KEY, "récord0")
-    assert block.rows.content_references[0].tobytes() == content_reference(KEY, row_content(rows.images[0], 0))
-    assert np.array_equal(block.rows.images, rows.images)
+    assert block.rows.content_references[0].tobytes() == content_reference(
+        KEY, row_content(rows.arrays["images"][0], 0)
+    )
+    assert np.array_equal(block.rows.arrays["images"], rows.arrays["images"])
 
 
 def test_the_order_in_which_rows_were_sent_leaves_no_trace() -> None:
     rows = make_rows(("a", "b", "a", "c", "a"))
     turned = np.array([3, 4, 0, 2, 1])
     other = Rows(
-        images=rows.images[turned], labels=rows.labels[turned], public=rows.public[turned],
+        arrays={name: array[turned] for name, array in rows.arrays.items()}, public=rows.public[turned],
         owners=[rows.owners[row] for row in turned], record_ids=[rows.record_ids[row] for row in turned],
     )  # fmt: skip
     assert [encode_block(block.rows) for block in grouped(rows)] == [
@@ -97,7 +100,7 @@ def test_the_order_in_which_rows_were_sent_leaves_no_trace() -> None:
 def test_a_block_comes_back_as_it_was() -> None:
     block = make_block()
     assert same(decode_block(encode_block(block)), block)
-    floats = replace(block, images=block.images.astype(np.float32) / 3)
+    floats = replace(block, arrays=block.arrays | {"images": block.arrays["images"].astype(np.float32) / 3})
     assert same(decode_block(encode_block(floats)), floats)
 
 
@@ -114,7 +117,7 @@ def test_a_block_is_encoded_alike_in_another_process() -> None:
 
 def test_images_that_are_a_view_are_encoded_as_they_look() -> None:
     block = make_block()
-    turned = replace(block, images=np.asfortranarray(block.images))
+    turned = replace(block, arrays=block.arrays | {"images": np.asfortranarray(block.arrays["images"])})
     assert encode_block(turned) == encode_block(block)
 
 
@@ -123,8 +126,8 @@ def test_records_are_taken_out_by_reference() -> None:
     unwanted = {block.record_references[1].tobytes(), block.record_references[3].tobytes(), bytes(32)}
     left = without_records(block, unwanted)
     assert left.record_ids == [block.record_ids[row] for row in (0, 2, 4)]
-    assert np.array_equal(left.images, block.images[[0, 2, 4]])
-    assert np.array_equal(left.labels, block.labels[[0, 2, 4]])
+    assert np.array_equal(left.arrays["images"], block.arrays["images"][[0, 2, 4]])
+    assert np.array_equal(left.arrays["labels"], block.arrays["labels"][[0, 2, 4]])
     assert not {reference.tobytes() for reference in left.record_references} & unwanted
     assert np.array_equal(left.content_references, block.content_references[[0, 2, 4]])
 
@@ -133,7 +136,7 @@ def test_a_block_may_lose_its_last_record() -> None:
     block = make_block()
     empty = without_records(block, [reference.tobytes() for reference in block.record_references])
     assert len(empty) == 0
-    assert empty.images.shape == (0, 2, 3)
+    assert empty.arrays["images"].shape == (0, 2, 3)
     assert same(decode_block(encode_block(empty)), empty)
 
 

@@ -52,8 +52,8 @@ def pointers(columns: Columns, schema: ImageSchema = SCHEMA) -> list[tuple[str, 
 def test_good_rows_come_back_typed() -> None:
     rows = validate(make_columns(labels=["cat", "0", "1", " cat "], public=[True, False, False, False]), SCHEMA)
     assert isinstance(rows, Rows)
-    assert rows.images.dtype == np.uint8
-    assert rows.labels.tolist() == [2, 0, 1, 2]
+    assert rows.arrays["images"].dtype == np.uint8
+    assert rows.arrays["labels"].tolist() == [2, 0, 1, 2]
     assert rows.owners[0] == "owner0@x.org"
     assert rows.record_ids == ["record0", "record1", "record2", "record3"]
     assert rows.public.tolist() == [True, False, False, False]
@@ -74,15 +74,15 @@ def test_how_pixels_are_kept_follows_from_their_type_and_the_schema(
     images: NDArray[Any], changes: dict[str, Any], kept: type
 ) -> None:
     rows = validate(make_columns(1, images=images), make_schema(**changes))
-    assert rows.images.dtype == np.dtype(kept)
-    assert np.array_equal(rows.images, images)
+    assert rows.arrays["images"].dtype == np.dtype(kept)
+    assert np.array_equal(rows.arrays["images"], images)
 
 
 @pytest.mark.parametrize(
     "labels", [np.array([0, 1], np.uint8), np.array([0.0, 1.0]), np.array([b"0", b"1"]), np.array(["0", "1"])]
 )
 def test_labels_match_as_text_whatever_their_type(labels: NDArray[Any]) -> None:
-    assert validate(make_columns(2, labels=labels), SCHEMA).labels.tolist() == [0, 1]
+    assert validate(make_columns(2, labels=labels), SCHEMA).arrays["labels"].tolist() == [0, 1]
 
 
 def test_owners_may_be_numbers_with_gaps_on_public_rows() -> None:

@@ -13,7 +13,7 @@ from core.modelling.ensemble import Ensemble
 from core.modelling.tensors import NamedTensors
 from core.modelling.vision_transformer import VisionTransformer, VisionTransformerShape
 
-SHAPE = VisionTransformerShape(image_shape=(1, 4, 4), patch=2, width=8, layers=2, heads=2, classes=3)
+SHAPE = VisionTransformerShape(image_shape=(1, 4, 4), patch=2, width=8, layers=2, heads=2, outputs=3)
 RECIPE = NodeRecipe(rank=4, alpha=3.0)
 SCALE = 1.5  # alpha / sqrt(rank)
 

@@ -8,9 +8,10 @@ import torch
 from core.domain.errors import Impossible
 from core.domain.model import BackboneRecipe
 from core.modelling.adapters import Adapter, adapters_from, factor_name
-from core.modelling.vision_transformer import VisionTransformer, VisionTransformerShape, fitting_patch, run_layer
+from core.modelling.layers import run_layer
+from core.modelling.vision_transformer import VisionTransformer, VisionTransformerShape, fitting_patch
 
-SHAPE = VisionTransformerShape(image_shape=(1, 4, 6), patch=2, width=8, layers=2, heads=2, classes=3)
+SHAPE = VisionTransformerShape(image_shape=(1, 4, 6), patch=2, width=8, layers=2, heads=2, outputs=3)
 
 
 def make_transformer(seed: int = 0) -> VisionTransformer:
@@ -104,4 +105,4 @@ def test_tensors_of_another_shape_are_refused() -> None:
 
 def test_a_recipe_and_the_images_give_the_shape() -> None:
     shape = VisionTransformerShape.from_recipe(BackboneRecipe(), (3, 32, 32), 10)
-    assert (shape.patch, shape.tokens, shape.classes) == (4, 65, 10)
+    assert (shape.patch, shape.tokens, shape.outputs) == (4, 65, 10)

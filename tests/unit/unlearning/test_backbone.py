@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from core.domain.errors import NoPublicPart
+from core.modelling.images import shifted
 from core.modelling.vision_transformer import VisionTransformer, VisionTransformerShape
 from core.unlearning.exact.activations import BATCH_ROWS, SliceActivations
-from core.unlearning.exact.backbone import backbone_digest, pretrain, public_logits, shifted
+from core.unlearning.exact.backbone import backbone_digest, pretrain, public_logits
 from tests.unit.unlearning.tiny import CLASSES, IMAGE_SHAPE, backbone, make_recipe, make_slices, rows
 
 RECIPE = make_recipe().backbone
@@ -48,5 +49,5 @@ def test_activations_are_the_bare_backbones_states_whatever_else_the_shard_holds
     together.at(3, 1)
     assert torch.equal(alone, together.at(2, 0))
     assert together.at(2, 2).shape == (0, *alone.shape[1:])
-    expected = backbone().run(backbone().embed(slices[0].images), backbone().folded(range(2), {}, 0.0))
+    expected = backbone().run(backbone().embed(slices[0].inputs), backbone().folded(range(2), {}, 0.0))
     torch.testing.assert_close(alone, expected)

@@ -33,14 +33,14 @@ FAMILY = build_family(make_recipe().family, SLICES)
 def with_mutation(records: SliceRecords, position: int, field: str) -> SliceRecords:
     """Return the slice with one pixel one step brighter, or one label another."""
     changed = getattr(records, field).clone()
-    if field == "images":
+    if field == "inputs":
         changed[position, 0, 3, 3] = torch.nextafter(changed[position, 0, 3, 3], torch.tensor(9.0))
     else:
         changed[position] = (changed[position] + 1) % CLASSES
     return replace(records, **{field: changed})
 
 
-@pytest.mark.parametrize("field", ["images", "labels"])
+@pytest.mark.parametrize("field", ["inputs", "targets"])
 def test_the_data_digest_of_every_node_fed_a_record_changes_with_its_smallest_change(field: str) -> None:
     recipe = make_recipe(epochs=1)
     slices = make_slices()

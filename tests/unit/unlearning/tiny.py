@@ -80,7 +80,7 @@ def make_slices(counts: tuple[int, ...] = COUNTS, *, without: tuple[int, int] | 
         images, labels = rows(count, seed=100 + number)
         kept = np.array([(number, position) != without for position in range(count)], dtype=bool)
         slices[number] = SliceRecords.sorted_by_reference(
-            number, references[kept], references[kept], images=images[kept], labels=labels[kept]
+            number, references[kept], references[kept], inputs=images[kept], targets=labels[kept]
         )
     return slices
 

@@ -1,0 +1,54 @@
+"""What differs from kind to kind about rows, behind names that do not: here the kinds are told apart, and nowhere else.
+
+    columns ──check_columns, as_arrays──▶ named arrays, n rows each ──row_content──▶ bytes to digest
+
+Arrays have the rows as their first axis; besides that, only the kind's own file knows what is in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from core.datasets import image_rows
+from core.datasets.flaws import Flaws
+from core.datasets.schema import Schema
+
+Columns = Mapping[str, NDArray[Any]]
+Arrays = dict[str, NDArray[Any]]
+
+
+def check_columns(columns: Columns, schema: Schema, flaws: Flaws) -> None:
+    """Note what is wrong with the type or shape of a column that a model learns from."""
+    image_rows.check_columns(columns, schema, flaws)
+
+
+def as_arrays(columns: Columns, schema: Schema, flaws: Flaws) -> Arrays:
+    """Return the rows as they are kept, noting every cell that breaks the schema."""
+    return image_rows.as_arrays(columns, schema, flaws)
+
+
+def no_arrays(schema: Schema) -> Arrays:
+    """Return the arrays of no rows at all."""
+    return image_rows.no_arrays(schema)
+
+
+def read_questions(inputs: list[Any], schema: Schema) -> Arrays:
+    """Return the arrays of what a predictor was asked about; targets are not among them.
+
+    Raises:
+        BadInput: the inputs do not keep the schema; what they are is not repeated.
+    """
+    return image_rows.read_questions(inputs, schema)
+
+
+def fits(arrays: Mapping[str, NDArray[Any]]) -> bool:
+    """Return whether arrays are those of some kind's rows."""
+    return arrays.keys() == {"images", "labels"} and image_rows.fits(arrays)
+
+
+def row_content(arrays: Mapping[str, NDArray[Any]], row: int) -> bytes:
+    """Return the bytes that stand for one record's content: equal exactly when the contents are."""
+    return image_rows.row_content(arrays["images"][row], int(arrays["labels"][row]))
