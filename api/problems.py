@@ -18,6 +18,7 @@ from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from starlette.exceptions import HTTPException
 
+from api.schemas.common import CHOICE
 from core.domain import errors
 from core.domain.identifiers import ALPHABET, new_identifier
 
@@ -136,6 +137,8 @@ def _place(one: dict[str, Any], words: frozenset[str]) -> Iterator[str | int]:
     """Yield the way to a field. A key that somebody made up may hold an identity: only its place is named."""
     location = one["loc"]
     for part in location[1:] if location[:1] == ("body",) else location:
+        if isinstance(part, str) and part.startswith(CHOICE):
+            continue  # which of several bodies was meant: no part of what was sent
         yield part if isinstance(part, int) or part in words else "(unknown field)"
 
 
@@ -162,7 +165,11 @@ def _names(part: Any) -> Iterator[str]:
 
 
 def _sentence(one: dict[str, Any]) -> str:
-    plain = {"missing": "this field is required", "extra_forbidden": "there is no such field"}
+    plain = {
+        "missing": "this field is required",
+        "extra_forbidden": "there is no such field",
+        "union_tag_invalid": "there is no such kind",
+    }
     kind = str(one["type"])
     if kind == "value_error":
         return str(one.get("ctx", {}).get("error", "the value does not fit"))

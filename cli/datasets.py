@@ -27,12 +27,14 @@ COLUMNS = {
 @app.command()
 def register(
     name: Annotated[str, typer.Argument(help="What to call it.")],
-    file: Annotated[Path | None, typer.Argument(help="An NPZ file with all columns.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="All columns: an NPZ, or a table as CSV, JSON lines or Parquet.")
+    ] = None,
     column: Annotated[
         list[str] | None, typer.Option(help=f"ROLE=FILE instead of an NPZ; roles: {', '.join(ROLES)}.")
     ] = None,
     schema: Annotated[
-        Path | None, typer.Option(help="The schema as a JSON file, instead of the options below.")
+        Path | None, typer.Option(help="The schema as a JSON file, instead of the options below; a table needs one.")
     ] = None,
     image_shape: Annotated[str | None, typer.Option(help="Such as 28x28 or 32x32x3.")] = None,
     labels: Annotated[
@@ -79,7 +81,7 @@ def show_dataset(
 
 def _files(file: Path | None, columns: list[str]) -> dict[str, bytes]:
     if (file is None) == (not columns):
-        raise unusable("name one NPZ file, or every column with --column ROLE=FILE")
+        raise unusable("name one file, or every column with --column ROLE=FILE")
     if file is not None:
         return {"file": read_file(file)}
     named = dict(_pair(text) for text in columns)
@@ -105,7 +107,7 @@ def _described(
 ) -> dict[str, Any]:
     """Return the schema that the options describe; what it must fulfil, the service says."""
     if image_shape is None or labels is None:
-        raise unusable("describe the rows with --image-shape and --labels, or name a file with --schema")
+        raise unusable("describe images with --image-shape and --labels, or name a file with --schema")
     low, _, high = (pixels or "0..255").partition("..")
     try:
         return {

@@ -16,6 +16,7 @@ from cli import private_postgres
 from cli.demo_data import DemoData
 from core.audit.sorted_tree import commit
 from core.domain.model import FamilyName, Recipe
+from core.domain.task import Classification
 from core.lattice.families import build_family
 from core.settings import Settings
 from core.unlearning.exact.node_spec import NodeSpec
@@ -142,6 +143,7 @@ def _accuracy(doors: Doors, plan: ShardPlan, data: DemoData, chain: list[NodeTen
     from core.use_cases.open_shard import open_backbone
 
     schema, recipe = plan.schema, plan.recipe
+    labels = schema.task.labels if isinstance(schema.task, Classification) else ()
     backbone = open_backbone(doors, plan.model, recipe, schema)
     ensemble = Ensemble.build(backbone, [[chain] if chain else []], recipe.node)
     right = 0
@@ -149,5 +151,5 @@ def _accuracy(doors: Doors, plan: ShardPlan, data: DemoData, chain: list[NodeTen
         rows = data.held_out_images[start : start + 256].astype("float32")
         found = ensemble.logits(as_inputs(schema, {"images": rows})).argmax(dim=1).tolist()
         expected = data.held_out_labels[start : start + 256]
-        right += sum(schema.task.labels[index] == label for index, label in zip(found, expected, strict=True))
+        right += sum(labels[index] == label for index, label in zip(found, expected, strict=True))
     return right / len(data.held_out_labels)

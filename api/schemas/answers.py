@@ -171,6 +171,13 @@ class OpenJobs(Shown):
     verifying: int
 
 
+class Backbone(Shown):
+    source: Literal["public_rows", "chance"] = Field(
+        description="`chance`: no row was public, so the backbone was drawn from a seed and learned nothing."
+    )
+    records: int = Field(description="How many public rows it learned.")
+
+
 class Model(Shown):
     """A model. Its placement key is write-only."""
 
@@ -183,6 +190,7 @@ class Model(Shown):
     recipe: ShownRecipe
     policy: ShownPolicy
     occupancy: Occupancy
+    backbone: Backbone | None = Field(description="Null until it is there.")
     nodes: NodeCounts
     jobs: OpenJobs
     deleted_records: int

@@ -7,6 +7,8 @@ from typing import Annotated, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 Item = TypeVar("Item")
+CHOICE = "kind="
+"""Begins the part that a choice between bodies adds to a field's place; problem documents leave it out."""
 Time = Annotated[
     str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-20T09:12:00.000000Z"], description="UTC.")
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from core.datasets.schema import ImageSchema
+from api.schemas.common import CHOICE
+from core.datasets.schema import ImageSchema, TabularSchema
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", examples=["digits"])]
 
@@ -34,6 +36,97 @@ class ImageSchemaBody(BaseModel):
         return ImageSchema(**{**values, "image_shape": tuple(self.image_shape), "labels": tuple(self.labels)})
 
 
+class NumericColumnBody(BaseModel):
+    """A column of numbers within a declared range."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, examples=["age"])
+    minimum: float = Field(examples=[0], allow_inf_nan=False)
+    maximum: float = Field(examples=[120], allow_inf_nan=False)
+    optional: bool = Field(default=False, description="Whether a cell may be empty.")
+
+
+class CategoricalColumnBody(BaseModel):
+    """A column of words from a closed list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, examples=["sex"])
+    categories: list[str] = Field(examples=[["f", "m"]])
+    optional: bool = Field(default=False, description="Whether a cell may be empty.")
+
+
+class LabelTargetBody(BaseModel):
+    """What is to be predicted: one of these labels."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    column: str = Field(min_length=1, examples=["outcome"])
+    labels: list[str] = Field(examples=[["no", "yes"]])
+
+
+class NumberTargetBody(BaseModel):
+    """What is to be predicted: a number within this range."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    column: str = Field(min_length=1, examples=["progression"])
+    minimum: float = Field(examples=[0], allow_inf_nan=False)
+    maximum: float = Field(examples=[400], allow_inf_nan=False)
+
+
+def _choice(field: str, present: str, absent: str) -> Discriminator:
+    """Return what tells two bodies apart by a field that only one of them has."""
+
+    def told(value: Any) -> str:
+        found = field in value if isinstance(value, Mapping) else hasattr(value, field)
+        return CHOICE + (present if found else absent)
+
+    return Discriminator(told)
+
+
+ColumnBody = Annotated[
+    Annotated[NumericColumnBody, Tag(f"{CHOICE}numeric")]
+    | Annotated[CategoricalColumnBody, Tag(f"{CHOICE}categorical")],
+    _choice("categories", "categorical", "numeric"),
+]
+TargetBody = Annotated[
+    Annotated[LabelTargetBody, Tag(f"{CHOICE}labels")] | Annotated[NumberTargetBody, Tag(f"{CHOICE}number")],
+    _choice("labels", "labels", "number"),
+]
+
+
+class TabularSchemaBody(BaseModel):
+    """The contract that every row of a table keeps; declared, never derived from the rows."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["tabular"]
+    features: list[ColumnBody] = Field(
+        description="What a model may look at: numeric columns and columns of categories."
+    )
+    target: TargetBody
+    owner_identity_type: str = Field(examples=["email"], description="What the owner column holds.")
+    owners_column: str = "owners"
+    record_ids_column: str = "record_ids"
+    public_column: str | None = Field(default=None, description="Flags rows a backbone may be pre-trained on.")
+
+    def as_schema(self) -> TabularSchema:
+        return TabularSchema.from_json(self.model_dump())
+
+
+def _kind(value: Any) -> str:
+    kind = value.get("kind", "image") if isinstance(value, Mapping) else getattr(value, "kind", "image")
+    return f"{CHOICE}{kind}" if isinstance(kind, str) else CHOICE
+
+
+SchemaBody = Annotated[
+    Annotated[ImageSchemaBody, Tag(f"{CHOICE}image")] | Annotated[TabularSchemaBody, Tag(f"{CHOICE}tabular")],
+    Discriminator(_kind),
+]
+
+
 class DatasetBody(BaseModel):
     """Register a data set from files that the service can read itself."""
 
@@ -57,8 +150,8 @@ class DatasetBody(BaseModel):
     )
 
     name: Name
-    row_schema: ImageSchemaBody = Field(alias="schema")
+    row_schema: SchemaBody = Field(alias="schema")
     files: dict[str, str] = Field(
         examples=[{"file": "/srv/data/digits.npz"}],
-        description="`file`: an NPZ with all columns; or one path per column: images, labels, owners, record_ids, public.",
+        description="`file`: an NPZ, CSV, JSON lines or Parquet file with all columns; or, of images, one path per column.",
     )

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     """What a record is made of."""
 
     IMAGE = "image"
+    TABULAR = "tabular"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,8 @@ class Contract(ABC):
     """What the rows of a data set must look like, declared before any row is read."""
 
     kind: ClassVar[Kind]
+    needs_public_rows: ClassVar[bool] = True
+    """Whether a backbone must be pre-trained; where it need not, one that is drawn by chance serves too."""
 
     owner_identity_type: str
     """What an owner value is: `email`, `customer_id`, ... in lower snake case."""
@@ -62,7 +65,7 @@ class Contract(ABC):
         return named if self.public_column is None else {**named, "public": self.public_column}
 
     def as_json(self) -> dict[str, Any]:
-        return {"kind": self.kind.value, **asdict(self)}
+        return {"kind": self.kind.value, **_with_lists(asdict(self))}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -76,6 +79,13 @@ class Contract(ABC):
     def digest(self) -> str:
         """Return the hex digest of the whole contract."""
         return hashlib.sha256(f"lethe {self.kind} schema\x00".encode() + canonical(self.as_json())).hexdigest()
+
+
+def _with_lists(value: Any) -> Any:
+    """Return the value as JSON gives it back, with lists for tuples."""
+    if isinstance(value, Mapping):
+        return {name: _with_lists(part) for name, part in value.items()}
+    return [_with_lists(part) for part in value] if isinstance(value, tuple | list) else value
 
 
 def refuse_words(words: Sequence[str], name: str, *, fewest: int = 2, most: int = MOST_LABELS) -> None:

@@ -17,6 +17,7 @@ from core.datasets.texts import is_text
 from core.domain.errors import BadInput
 
 Arrays = dict[str, NDArray[Any]]
+NAMES = {"images", "labels"}
 
 
 def check_columns(columns: Mapping[str, NDArray[Any]], schema: ImageSchema, flaws: Flaws) -> None:

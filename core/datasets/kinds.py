@@ -12,8 +12,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from core.datasets import image_rows
+from core.datasets import image_rows, tabular_rows
 from core.datasets.flaws import Flaws
+from core.datasets.image_schema import ImageSchema
 from core.datasets.schema import Schema
 
 Columns = Mapping[str, NDArray[Any]]
@@ -22,17 +23,22 @@ Arrays = dict[str, NDArray[Any]]
 
 def check_columns(columns: Columns, schema: Schema, flaws: Flaws) -> None:
     """Note what is wrong with the type or shape of a column that a model learns from."""
-    image_rows.check_columns(columns, schema, flaws)
+    if isinstance(schema, ImageSchema):
+        image_rows.check_columns(columns, schema, flaws)
+    else:
+        tabular_rows.check_columns(columns, schema, flaws)
 
 
 def as_arrays(columns: Columns, schema: Schema, flaws: Flaws) -> Arrays:
     """Return the rows as they are kept, noting every cell that breaks the schema."""
-    return image_rows.as_arrays(columns, schema, flaws)
+    if isinstance(schema, ImageSchema):
+        return image_rows.as_arrays(columns, schema, flaws)
+    return tabular_rows.as_arrays(columns, schema, flaws)
 
 
 def no_arrays(schema: Schema) -> Arrays:
     """Return the arrays of no rows at all."""
-    return image_rows.no_arrays(schema)
+    return image_rows.no_arrays(schema) if isinstance(schema, ImageSchema) else tabular_rows.no_arrays(schema)
 
 
 def read_questions(inputs: list[Any], schema: Schema) -> Arrays:
@@ -41,14 +47,20 @@ def read_questions(inputs: list[Any], schema: Schema) -> Arrays:
     Raises:
         BadInput: the inputs do not keep the schema; what they are is not repeated.
     """
-    return image_rows.read_questions(inputs, schema)
+    if isinstance(schema, ImageSchema):
+        return image_rows.read_questions(inputs, schema)
+    return tabular_rows.read_questions(inputs, schema)
 
 
 def fits(arrays: Mapping[str, NDArray[Any]]) -> bool:
     """Return whether arrays are those of some kind's rows."""
-    return arrays.keys() == {"images", "labels"} and image_rows.fits(arrays)
+    if arrays.keys() == image_rows.NAMES:
+        return image_rows.fits(arrays)
+    return arrays.keys() in tabular_rows.NAMES and tabular_rows.fits(arrays)
 
 
 def row_content(arrays: Mapping[str, NDArray[Any]], row: int) -> bytes:
     """Return the bytes that stand for one record's content: equal exactly when the contents are."""
-    return image_rows.row_content(arrays["images"][row], int(arrays["labels"][row]))
+    if arrays.keys() == image_rows.NAMES:
+        return image_rows.row_content(arrays["images"][row], int(arrays["labels"][row]))
+    return tabular_rows.row_content(arrays, row)

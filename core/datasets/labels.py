@@ -12,10 +12,12 @@ from core.datasets.flaws import Flaws
 from core.datasets.texts import as_texts
 
 
-def label_indices(column: NDArray[Any], labels: Sequence[str], flaws: Flaws) -> NDArray[np.int64]:
+def label_indices(
+    column: NDArray[Any], labels: Sequence[str], flaws: Flaws, *, role: str = "labels"
+) -> NDArray[np.int64]:
     """Return (n,) each row's label as its index in the schema; -1 and a flaw where it is none of them."""
     texts, _ = as_texts(column)  # what cannot be read is no label either
     index = {label: number for number, label in enumerate(labels)}
     found = np.array([index.get(text, -1) for text in texts], np.int64)
-    flaws.at("labels", found < 0, "unknown_label", "the label is none of the schema's")
+    flaws.at(role, found < 0, "unknown_label", "the label is none of the schema's")
     return found

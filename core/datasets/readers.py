@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from core.datasets import containers
 from core.datasets.containers import Budget
-from core.datasets.schema import Schema
+from core.datasets.schema import ImageSchema, Schema
+from core.datasets.tables import read_table
 from core.domain.errors import UnreadableFile
 
 WHOLE = "file"
@@ -32,6 +33,7 @@ def read_columns(files: Mapping[str, bytes], *, schema: Schema, limit_bytes: int
         files: under "file" an NPZ whose arrays are named as the schema names its columns; or, under a role (`images`,
             `labels`, `owners`, `record_ids`, `public`), that one column as NPY, NPZ with one array, IDX, or, except for
             images, UTF-8 text with one value per line. Any of them may be gzipped, save an NPZ. Both may be mixed.
+            Of a table only "file", as CSV, JSON lines or Parquet; see `tables`.
         schema: what the columns are called.
         limit_bytes: how many bytes all columns together may take once they are unpacked.
 
@@ -42,6 +44,10 @@ def read_columns(files: Mapping[str, bytes], *, schema: Schema, limit_bytes: int
     """
     budget = Budget(limit_bytes)
     roles = schema.columns()
+    if not isinstance(schema, ImageSchema):
+        if files.keys() != {WHOLE}:
+            raise UnreadableFile("a table is sent whole, as one `file`: CSV, JSON lines or Parquet")
+        return read_table(files[WHOLE], roles, budget)
     if not files.keys() <= {WHOLE, *roles}:
         raise UnreadableFile(f"a file is sent under a name that is none of {_listed([WHOLE, *roles])}")
     columns = containers.npz_members(files[WHOLE], roles, budget) if WHOLE in files else {}

@@ -7,11 +7,12 @@ from typing import Any
 
 from core.datasets.contract import Contract, Kind
 from core.datasets.image_schema import ROLES, ImageSchema
+from core.datasets.tabular_schema import TabularSchema
 
-__all__ = ["KINDS", "ROLES", "Contract", "ImageSchema", "Kind", "Schema", "schema_from_json"]
+__all__ = ["KINDS", "ROLES", "Contract", "ImageSchema", "Kind", "Schema", "TabularSchema", "schema_from_json"]
 
-Schema = ImageSchema
-KINDS: Mapping[Kind, type[Schema]] = {Kind.IMAGE: ImageSchema}
+Schema = ImageSchema | TabularSchema
+KINDS: Mapping[Kind, type[Schema]] = {Kind.IMAGE: ImageSchema, Kind.TABULAR: TabularSchema}
 
 
 def schema_from_json(value: Mapping[str, Any]) -> Schema:

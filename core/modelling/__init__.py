@@ -1,7 +1,8 @@
 """What a model computes, in torch: no training of private data, no lattice, no database.
 
 `backbone` says what a backbone is to all others. `layers` and `transformer` are the arithmetic that backbones share;
-`vision_transformer` is the one for images, and `images` turns arrays into its inputs. `adapters` names the low-rank
+`vision_transformer` is the one for images and `tabular_transformer` the one for tables, and `images` and `tabular` turn
+arrays into their inputs. `adapters` names the low-rank
 factors that a node adds; `losses` is what a task makes small; `tensors` turns tensors into bytes and digests; `ensemble`
 is what a predictor serves; `determinism` pins the arithmetic.
 """

@@ -1,4 +1,4 @@
-"""Pre-train the backbone on the public rows, unless it is cached, and ask for every shard. Runs in a subprocess."""
+"""Pre-train the backbone on the public rows, or draw one, unless it is cached; ask for every shard. Runs in a subprocess."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def build_model(job: Row[Any], *, doors: Doors, bench: Workbench) -> None:
     if not cached:
         schema = schema_from_json(dataset.schema if dataset is not None else {})
         rows = read_rows(doors, blocks, schema=schema)
-        if len(rows) == 0:
+        if len(rows) == 0 and schema.needs_public_rows:
             raise NoPublicPart
         made = _pretrain(job, doors, model, schema, rows)
     with doors.database.transaction(Actor(ActorKind.WORKER, job.worker)) as session:
@@ -63,7 +63,7 @@ def _present_key(session: Connection, model: Row[Any]) -> str:
 def _pretrain(job: Row[Any], doors: Doors, model: Row[Any], schema: Schema, rows: PlainRows) -> dict[str, Any]:
     from core.modelling.determinism import environment, pinned
     from core.modelling.tensors import to_bytes
-    from core.unlearning.exact.backbone import backbone_digest, pretrain
+    from core.unlearning.exact.backbone import backbone_digest, drawn, pretrain
     from core.use_cases.modalities import as_inputs, as_targets, backbone_shape
 
     pinned(doors.settings.trainer_threads)
@@ -80,11 +80,14 @@ def _pretrain(job: Row[Any], doors: Doors, model: Row[Any], schema: Schema, rows
     arrays = {name: array[order] for name, array in rows.arrays.items()}
     inputs, targets = as_inputs(schema, arrays), as_targets(schema, arrays)
     seed = int(model.backbone_key[:15], 16)
-    tensors = pretrain(inputs, targets, shape, recipe, seed=seed, progress=report)
+    if len(rows):
+        tensors = pretrain(inputs, targets, shape, recipe, seed=seed, progress=report)
+    else:
+        tensors = drawn(shape, seed=seed)
     data_key_id = new_identifier("bbk")
     return {
         "digest": backbone_digest(tensors),
         "object_digest": doors.put_sealed(data_key_id, to_bytes(tensors)),
         "data_key_id": data_key_id,
-        "training": {"environment": environment(), "records": len(rows), "epochs": recipe.epochs},
+        "training": {"environment": environment(), "records": len(rows), "epochs": recipe.epochs if len(rows) else 0},
     }

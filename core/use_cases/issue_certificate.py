@@ -134,7 +134,7 @@ def _claim(  # noqa: PLR0913, PLR0917
         "guarantee": guarantee,
         # Not this machine's clock, which may be wrong: what is signed agrees with the log.
         "issued_at": clock(session),
-        "limitations": _limitations(doors, request),
+        "limitations": _limitations(doors, request, _backbone_limitation(session, model)),
     }
     if model is None or version is None:
         asserted = _asserted(session, doors, request, None)
@@ -203,12 +203,12 @@ def _asserted(session: Connection, doors: Doors, request: Row[Any], model: Row[A
     return asserted
 
 
-def _limitations(doors: Doors, request: Row[Any]) -> list[Limitation]:
+def _limitations(doors: Doors, request: Row[Any], backbone: Limitation) -> list[Limitation]:
     listed = [
         Limitation.PLACEMENT_ASSERTED,
         Limitation.SLICE_ORDER_ASSERTED,
         Limitation.SERVING_ASSERTED,
-        Limitation.BACKBONE_NOT_COVERED,
+        backbone,
         Limitation.ADAPTIVE_REQUESTS,
         Limitation.SAME_ENVIRONMENT_NEEDED_FOR_REPLAY,
         Limitation.EXTERNAL_COPIES_NOT_COVERED,
@@ -221,3 +221,9 @@ def _limitations(doors: Doors, request: Row[Any]) -> list[Limitation]:
     if request.scope_models is not None:
         listed.append(Limitation.DATA_SET_COPY_RETAINED)
     return listed
+
+
+def _backbone_limitation(session: Connection, model: Row[Any] | None) -> Limitation:
+    backbone = None if model is None else models.find_backbone(session, model.tenant_id, model.backbone_key)
+    learned = backbone is None or backbone.training["records"]
+    return Limitation.BACKBONE_NOT_COVERED if learned else Limitation.BACKBONE_LEARNED_NOTHING

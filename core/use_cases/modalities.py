@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from core.datasets.image_schema import ImageSchema
 from core.datasets.schema import Schema
 from core.domain.model import BackboneRecipe
-from core.modelling import images
+from core.domain.task import Classification
+from core.modelling import images, tabular
 from core.modelling.backbone import BackboneShape
+from core.modelling.tabular_transformer import TabularTransformerShape
 from core.modelling.vision_transformer import VisionTransformerShape
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -28,16 +30,38 @@ def backbone_shape(schema: Schema, recipe: BackboneRecipe) -> BackboneShape:
     Raises:
         Impossible: there is none.
     """
-    return VisionTransformerShape.from_recipe(
-        recipe, image_shape=images.tensor_shape(schema.image_shape), classes=schema.task.outputs
+    if isinstance(schema, ImageSchema):
+        return VisionTransformerShape.from_recipe(
+            recipe, image_shape=images.tensor_shape(schema.image_shape), classes=schema.task.outputs
+        )
+    return TabularTransformerShape.from_recipe(
+        recipe,
+        numbers=len(schema.numeric),
+        categories=tuple(len(column.categories) for column in schema.categorical),
+        outputs=schema.task.outputs,
+        task=schema.task.name,
     )
 
 
 def as_inputs(schema: Schema, arrays: Arrays) -> Tensor:
     """Return (n, *input_shape) what a backbone reads, from rows or from questions."""
-    return images.as_tensor(arrays["images"], pixel_minimum=schema.pixel_minimum, pixel_maximum=schema.pixel_maximum)
+    if isinstance(schema, ImageSchema):
+        return images.as_tensor(
+            arrays["images"], pixel_minimum=schema.pixel_minimum, pixel_maximum=schema.pixel_maximum
+        )
+    ranges = [(column.minimum, column.maximum) for column in schema.numeric]
+    return tabular.as_tensor(arrays["numbers"], arrays["categories"], ranges)
 
 
-def as_targets(schema: Schema, arrays: Arrays) -> Tensor:  # noqa: ARG001 - the next kind asks the schema
-    """Return (n,) what a model is to say about the rows."""
-    return torch.from_numpy(np.ascontiguousarray(arrays["labels"]))
+def as_targets(schema: Schema, arrays: Arrays) -> Tensor:
+    """Return (n,) what a model is to say about the rows: labels, or numbers with the declared range at -1..1."""
+    task = schema.task
+    if isinstance(task, Classification):
+        return torch.tensor(arrays["labels"], dtype=torch.int64)
+    scaled = tabular.scaled_number(arrays["values"], task.minimum, task.maximum)
+    return torch.tensor(scaled, dtype=torch.float32)
+
+
+def as_numbers(outputs: Tensor, *, minimum: float, maximum: float) -> list[float]:
+    """Return what (n, 1) outputs of a regression say, in the contract's units and within its range."""
+    return [float(number) for number in tabular.unscaled_number(outputs[:, 0].numpy(), minimum, maximum)]

@@ -82,6 +82,7 @@ def describe_model(session: Connection, row: Row[Any]) -> dict[str, Any]:
     manifest = Manifest.from_json(live.manifest) if live is not None else None
     recipe = Recipe.from_json(row.recipe)
     family = family_of(recipe)
+    backbone = models.find_backbone(session, row.tenant_id, row.backbone_key)
     return {
         "id": row.id,
         "object": "model",
@@ -92,6 +93,12 @@ def describe_model(session: Connection, row: Row[Any]) -> dict[str, Any]:
         "recipe": row.recipe,
         "policy": {"approval_required": row.approval_required, "repair": row.repair},
         "occupancy": row.occupancy,
+        "backbone": None
+        if backbone is None
+        else {
+            "source": "public_rows" if backbone.training["records"] else "chance",
+            "records": backbone.training["records"],
+        },
         "nodes": nodes.count_nodes(session, row.id) | {"complete": recipe.shards * len(family.parents)},
         "jobs": jobs.count_open(session, row.id),
         "deleted_records": models.count_tombstones(session, row.id),

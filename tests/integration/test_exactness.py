@@ -11,9 +11,22 @@ import pytest
 from core.domain.manifest import Manifest
 from core.domain.model import FamilyName
 from core.settings import Settings
+from core.use_cases.accept_deletion import accept_deletion
 from core.use_cases.doors import DEFAULT_TENANT, Doors, open_doors
 from core.use_cases.prepare_service import prepare_service
-from tests.integration.world import add_dataset, add_model, ask, ask_records, drain, make_recipe, serving
+from core.use_cases.resolve_subjects import DeletionOrder, RecordSubject
+from tests.integration import table_world
+from tests.integration.world import (
+    ADMIN,
+    NOTHING,
+    add_dataset,
+    add_model,
+    ask,
+    ask_records,
+    drain,
+    make_recipe,
+    serving,
+)
 
 
 @pytest.fixture
@@ -59,3 +72,28 @@ def test_two_histories_with_one_retained_set_end_in_one_content_digest(
     untouched = {node.key for node in Manifest.from_json(first["manifest"]["content"]).nodes}
     kept = {node.key for node in Manifest.from_json(fresh["manifest"]["content"]).nodes}
     assert kept != untouched
+
+
+@pytest.mark.parametrize("public", [True, False], ids=["public rows", "no public row"])
+@pytest.mark.parametrize("target", table_world.TARGETS)
+def test_a_repaired_model_of_a_table_is_bit_for_bit_a_fresh_one(
+    doors: Doors, elsewhere: Doors, target: str, *, public: bool
+) -> None:
+    table_world.add_dataset(doors, target, public=public)
+    model = add_model(doors, dataset="patients")
+    drain(doors)
+    first = serving(doors, model)
+    ask(doors, 5)
+    drain(doors)
+    order = DeletionOrder(records=(RecordSubject("patients", ("row-11-0", "row-11-1")),))
+    accept_deletion(order, caller=ADMIN, once=NOTHING, doors=doors)
+    drain(doors)
+    repaired = serving(doors, model)
+
+    table_world.add_dataset(elsewhere, target, public=public, without=(5, 11))
+    fresh_model = add_model(elsewhere, dataset="patients")
+    drain(elsewhere)
+    fresh = serving(elsewhere, fresh_model)
+
+    assert repaired["guarantee"] == fresh["guarantee"] == "retrain_equivalent"
+    assert repaired["manifest_digest"] == fresh["manifest_digest"] != first["manifest_digest"]

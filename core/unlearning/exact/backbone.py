@@ -1,4 +1,4 @@
-"""The backbone: pre-trained once on the data set's public rows, then frozen for good.
+"""The backbone: pre-trained once on the data set's public rows, or drawn by chance, then frozen for good.
 
 Public rows are never deletable, so nothing here is a function of an owner. Its head answers when every shard is dead
 and is where nodes of depth 1 start.
@@ -69,6 +69,14 @@ def pretrain(  # noqa: PLR0913 — rows, their shape, their recipe, chance and a
             step += 1
         progress(epoch + 1)
     return {name: tensor.detach().clone() for name, tensor in optimiser.tensors().items()}
+
+
+def drawn(shape: BackboneShape, *, seed: int) -> NamedTensors:
+    """Return a backbone that learned nothing, drawn by chance: what there is where no row is public.
+
+    Its public head is silent: it finds every label as likely, and every number in the middle of its range.
+    """
+    return initial_tensors(shape, torch.Generator().manual_seed(seed))
 
 
 def public_logits(backbone: Backbone, inputs: Tensor) -> Tensor:
