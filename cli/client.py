@@ -66,7 +66,7 @@ class Client:
 
         Args:
             model: identifier or name.
-            inputs: (images, height, width) or (images, height, width, channels) as nested lists.
+            inputs: images as nested lists, or rows of a table as objects.
 
         Raises:
             CommandFailed: no address of a predictor is known, or it refused.

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import secrets
 import signal
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -38,7 +40,19 @@ File = Path | None
 Column = Annotated[str, _option("Its name in the NPZ.", YOURS)]
 
 
+class DemoTask(StrEnum):
+    """What the demo's model learns to say."""
+
+    IMAGE = "image"
+    TABULAR = "tabular"
+    REGRESSION = "regression"
+
+
 def demo(
+    task: Annotated[
+        DemoTask,
+        typer.Option(help="image: digits to read; tabular: tumours to tell apart; regression: a disease's progress."),
+    ] = DemoTask.IMAGE,
     data: Annotated[File, _file("NPZ with images, labels, owners; perhaps record_ids, public.", "--data")] = None,
     images: Annotated[File, _file("Images in a file of their own: NPY or IDX, also gzipped.", "--images")] = None,
     labels: Annotated[File, _file("Labels in a file of their own; also text, one a line.", "--labels")] = None,
@@ -77,7 +91,7 @@ def demo(
     predictor_url: Annotated[str | None, _option("Predictor of that running service.", SERVICE)] = None,
     as_json: Json = False,
 ) -> None:
-    """Show a model forget people, on scikit-learn's digits or on your own arrays, with proofs and a report."""
+    """Show a model forget people, on images or a table of scikit-learn's or on your own arrays, with proofs and a report."""
     signal.signal(signal.SIGTERM, _ended)
     with told(as_json):
         require_extra("demo", "`lethe demo`")
@@ -98,11 +112,15 @@ def demo(
         }
         run_name = secrets.token_hex(3) if url else ""
         given = {role: path for role, path in files.items() if path is not None}
+        if given and task is not DemoTask.IMAGE:
+            raise unusable(
+                "your own data are shown as images; register a table of yours with `lethe datasets register`"
+            )
         if given:
             pixels = (pixel_minimum, pixel_maximum)
             found = _given_data(given, columns, pixels=pixels, rows=rows, invented=invent_owners)
         else:
-            found = _digits(run_name, refused=(rows, invent_owners, pixel_minimum, pixel_maximum))
+            found = _bundled(task, run_name, refused=(rows, invent_owners, pixel_minimum, pixel_maximum))
         where = {"port": port, "predictor_port": predictor_port, "url": url, "predictor_url": predictor_url}
         result = _shown(found, recipe, deletions, directory, run_name=run_name, where=where, keep=keep)
         _finish(result, directory, report, as_json=as_json)
@@ -136,14 +154,20 @@ def _recipe(lattice: dict[str, Any], backbone: dict[str, Any], node: dict[str, A
         raise unusable(str(error)) from None
 
 
-def _digits(run_name: str, *, refused: tuple[Any, ...]) -> DemoData:
+def _bundled(task: DemoTask, run_name: str, *, refused: tuple[Any, ...]) -> DemoData:
+    from cli import demo_tables
     from cli.demo_data import digits
 
     if any(value is not None for value in refused):
         raise unusable(
             "--rows, --invent-owners and pixel ranges are for your own data; name it with --data or --images"
         )
-    return digits(run_name)
+    make: dict[DemoTask, Callable[[str], DemoData]] = {
+        DemoTask.IMAGE: digits,
+        DemoTask.TABULAR: demo_tables.tumours,
+        DemoTask.REGRESSION: demo_tables.diabetes,
+    }
+    return make[task](run_name)
 
 
 def _given_data(

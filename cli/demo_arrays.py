@@ -34,6 +34,10 @@ class Arrays:
     pixels: tuple[float, float]
     """The lowest and highest value a pixel may have."""
 
+    @property
+    def answers(self) -> list[str]:
+        return self.labels
+
 
 def read_arrays(
     files: Mapping[str, bytes],

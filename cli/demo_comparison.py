@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from cli import private_postgres
 from cli.demo_data import DemoData
+from cli.demo_score import score
 from core.audit.sorted_tree import commit
+from core.datasets.kinds import read_questions
 from core.domain.model import FamilyName, Recipe
-from core.domain.task import Classification
 from core.lattice.families import build_family
 from core.settings import Settings
 from core.unlearning.exact.node_spec import NodeSpec
@@ -39,7 +40,7 @@ class Retrained:
     """Records fed times epochs, summed over the stages."""
     seconds: float
     accuracy: float
-    """On the held-out rows, of this chain alone."""
+    """On the held-out rows, of this chain alone; R² for a regression."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,19 +138,16 @@ def _retrained(doors: Doors, plan: ShardPlan, data: DemoData, done: Callable[[in
 
 
 def _accuracy(doors: Doors, plan: ShardPlan, data: DemoData, chain: list[NodeTensors]) -> float:
-    """Return the accuracy of one chain on the held-out rows; of the public head when the chain is empty."""
+    """Return the score of one chain on the held-out rows; of the public head when the chain is empty."""
     from core.modelling.ensemble import Ensemble
-    from core.use_cases.modalities import as_inputs
+    from core.use_cases.modalities import answers, as_inputs
     from core.use_cases.open_shard import open_backbone
 
     schema, recipe = plan.schema, plan.recipe
-    labels = schema.task.labels if isinstance(schema.task, Classification) else ()
     backbone = open_backbone(doors, plan.model, recipe, schema)
     ensemble = Ensemble.build(backbone, [[chain] if chain else []], recipe.node)
-    right = 0
-    for start in range(0, len(data.held_out_labels), 256):
-        rows = data.held_out_images[start : start + 256].astype("float32")
-        found = ensemble.logits(as_inputs(schema, {"images": rows})).argmax(dim=1).tolist()
-        expected = data.held_out_labels[start : start + 256]
-        right += sum(labels[index] == label for index, label in zip(found, expected, strict=True))
-    return right / len(data.held_out_labels)
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(data.held_out_answers), 256):
+        questions = read_questions(data.questions(start, start + 256), schema)
+        found += answers(schema, ensemble.logits(as_inputs(schema, questions)))
+    return score(data.task, found, data.held_out_answers)

@@ -1,4 +1,4 @@
-"""The demo's data: scikit-learn's digits or a user's arrays, and the stated rule by which rows are divided.
+"""The demo's data, and the stated rule by which rows are divided; here those of images: digits, or a user's arrays.
 
     every 6th row ─▶ held out, never uploaded; accuracies are measured on it
     public rows   ─▶ the backbone learns from them; nobody can ask for them to be forgotten
@@ -10,9 +10,10 @@ Nothing is shuffled. Whatever the rule decides is written down as sentences, whi
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from cli.demo_arrays import Arrays, Pixels
 from cli.output import unusable
 from core.domain.model import MINIMUM_OWNERS_PER_SLICE
+from core.domain.task import TaskName
 from core.lattice.occupancy import propose
 
 HOLD_OUT_EVERY = 6
@@ -30,51 +32,59 @@ PUBLIC_SHARE = 3
 IDENTITY_TYPE = "customer_id"
 
 
+class Source(Protocol):
+    """Rows before they are divided."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def answers(self) -> Sequence[Any]:
+        """What is to be predicted, a row each: labels, or numbers."""
+
+    @property
+    def owners(self) -> list[str] | None: ...
+
+    @property
+    def record_ids(self) -> list[str] | None: ...
+
+    @property
+    def public(self) -> NDArray[np.bool_] | None: ...
+
+
 @dataclass(frozen=True, kw_only=True)
-class DemoData:
+class DemoData(ABC):
     """Rows as they are uploaded, and those that are held out."""
+
+    task: ClassVar[TaskName] = TaskName.CLASSIFICATION
 
     name: str
     rules: tuple[str, ...]
     """How the rows were divided, a sentence each."""
-    images: Pixels
-    labels: list[str]
+    answers: list[Any]
+    """What is to be predicted, a row each: a label, or a number."""
     owners: list[str]
     """ "" on a public row without owner."""
     record_ids: list[str]
     public: NDArray[np.bool_]
-    held_out_images: Pixels
-    held_out_labels: list[str]
-    pixels: tuple[float, float]
+    held_out_answers: list[Any]
 
-    def npz(self) -> bytes:
+    @abstractmethod
+    def file(self) -> bytes:
         """Return the file that is uploaded."""
-        content = io.BytesIO()
-        np.savez_compressed(
-            content,
-            images=self.images,
-            labels=np.array(self.labels),
-            owners=np.array(self.owners),
-            record_ids=np.array(self.record_ids),
-            public=self.public,
-        )
-        return content.getvalue()
 
+    @abstractmethod
     def schema(self) -> dict[str, Any]:
         """Return the contract that the rows are registered under."""
-        return {
-            "image_shape": list(self.images.shape[1:]),
-            "labels": self.classes,
-            "owner_identity_type": IDENTITY_TYPE,
-            "pixel_minimum": self.pixels[0],
-            "pixel_maximum": self.pixels[1],
-            "public_column": "public",
-        }
+
+    @abstractmethod
+    def questions(self, start: int, stop: int) -> list[Any]:
+        """Return what a predictor is asked about these held-out rows."""
 
     @property
-    def classes(self) -> list[str]:
-        """Every label, numbers in their order and words in theirs."""
-        return in_order({*self.labels, *self.held_out_labels})
+    @abstractmethod
+    def numbers_each(self) -> int:
+        """How many numbers one question has, roughly."""
 
     @property
     def deletable(self) -> list[str]:
@@ -87,13 +97,56 @@ class DemoData:
         return len({owner for owner, public in zip(self.owners, self.public, strict=True) if not public})
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageData(DemoData):
+    """Images and their labels."""
+
+    images: Pixels
+    held_out_images: Pixels
+    pixels: tuple[float, float]
+
+    def file(self) -> bytes:
+        content = io.BytesIO()
+        np.savez_compressed(
+            content,
+            images=self.images,
+            labels=np.array(self.answers),
+            owners=np.array(self.owners),
+            record_ids=np.array(self.record_ids),
+            public=self.public,
+        )
+        return content.getvalue()
+
+    def schema(self) -> dict[str, Any]:
+        return {
+            "image_shape": list(self.images.shape[1:]),
+            "labels": self.classes,
+            "owner_identity_type": IDENTITY_TYPE,
+            "pixel_minimum": self.pixels[0],
+            "pixel_maximum": self.pixels[1],
+            "public_column": "public",
+        }
+
+    def questions(self, start: int, stop: int) -> list[Any]:
+        return list(self.held_out_images[start:stop].tolist())
+
+    @property
+    def numbers_each(self) -> int:
+        return max(1, int(self.held_out_images[0].size))
+
+    @property
+    def classes(self) -> list[str]:
+        """Every label, numbers in their order and words in theirs."""
+        return in_order({*self.answers, *self.held_out_answers})
+
+
 def in_order(words: set[str]) -> list[str]:
     if all(word.lstrip("-").isdecimal() for word in words):
         return sorted(words, key=int)
     return sorted(words)
 
 
-def digits(run: str = "") -> DemoData:
+def digits(run: str = "") -> ImageData:
     """Return scikit-learn's digits, divided among 72 owners.
 
     Args:
@@ -111,8 +164,8 @@ def digits(run: str = "") -> DemoData:
     return divide(arrays, public_rows=DIGITS_PUBLIC_ROWS, invented=DIGITS_OWNERS, word=f"writer-{run}")
 
 
-def divide(arrays: Arrays, *, public_rows: int | None = None, invented: int | None = None, word: str) -> DemoData:
-    """Divide rows by the rule.
+def divide(arrays: Arrays, *, public_rows: int | None = None, invented: int | None = None, word: str) -> ImageData:
+    """Divide images by the rule.
 
     Args:
         arrays: all rows, in the order in which they stay.
@@ -123,43 +176,72 @@ def divide(arrays: Arrays, *, public_rows: int | None = None, invented: int | No
     Raises:
         CommandFailed: nobody said whose rows these are, or too few are left.
     """
-    count = len(arrays.images)
+    parts = divided(arrays, public_rows=public_rows, invented=invented, word=word)
+    return ImageData(
+        **parts.told(arrays),
+        images=arrays.images[parts.kept],
+        held_out_images=arrays.images[parts.held_out],
+        pixels=arrays.pixels,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Division:
+    """Which row went where, and why."""
+
+    rules: tuple[str, ...]
+    kept: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+    owners: list[str]
+    public: NDArray[np.bool_]
+
+    def told(self, source: Source) -> dict[str, Any]:
+        """Return what every kind of data says of the rows."""
+        ids = source.record_ids or [f"row-{row}" for row in range(len(source.answers))]
+        return {
+            "name": source.name,
+            "rules": self.rules,
+            "answers": [source.answers[row] for row in self.kept],
+            "owners": self.owners,
+            "record_ids": [ids[row] for row in self.kept],
+            "public": self.public,
+            "held_out_answers": [source.answers[row] for row in self.held_out],
+        }
+
+
+def divided(source: Source, *, public_rows: int | None, invented: int | None, word: str) -> Division:
+    """Divide rows by the rule; see `divide`.
+
+    Raises:
+        CommandFailed: nobody said whose rows these are, or too few are left.
+    """
+    count = len(source.answers)
     held_out = np.arange(count) % HOLD_OUT_EVERY == 0
     kept = np.flatnonzero(~held_out)
     kept_apart = (
         f"Every {HOLD_OUT_EVERY}th row (0, {HOLD_OUT_EVERY}, {2 * HOLD_OUT_EVERY}, …) is held out: {held_out.sum()} rows "
         "that are never uploaded, and on which every accuracy is measured."
     )
-    rules = [f"{count} rows of {arrays.name}, in their own order; nothing is shuffled.", kept_apart]
-    public, sentence = _public(arrays, kept, public_rows)
-    owners, more = _owners(arrays, kept, public, invented, word)
-    rules += [sentence, more]
-    ids = arrays.record_ids or [f"row-{row}" for row in range(count)]
-    return DemoData(
-        name=arrays.name,
-        rules=tuple(rules),
-        images=arrays.images[kept],
-        labels=[arrays.labels[row] for row in kept],
-        owners=owners,
-        record_ids=[ids[row] for row in kept],
-        public=public,
-        held_out_images=arrays.images[held_out],
-        held_out_labels=[arrays.labels[row] for row in np.flatnonzero(held_out)],
-        pixels=arrays.pixels,
+    rules = [f"{count} rows of {source.name}, in their own order; nothing is shuffled.", kept_apart]
+    public, sentence = _public(source, kept, public_rows)
+    owners, more = _owners(source, kept, public, invented, word)
+    return Division(
+        rules=(*rules, sentence, more), kept=kept, held_out=np.flatnonzero(held_out), owners=owners, public=public
     )
 
 
-def _public(arrays: Arrays, kept: NDArray[Any], rows: int | None) -> tuple[NDArray[np.bool_], str]:
-    if arrays.public is not None:
-        public = arrays.public[kept]
+def _public(source: Source, kept: NDArray[Any], rows: int | None) -> tuple[NDArray[np.bool_], str]:
+    if source.public is not None:
+        public = source.public[kept]
         return (
             public,
             f"{public.sum()} rows are public because the data's own column says so: the backbone learns from them.",
         )
     first = len(kept) // PUBLIC_SHARE if rows is None else rows
     public = np.arange(len(kept)) < first
-    known, all_labels = {arrays.labels[row] for row in kept[public]}, set(arrays.labels)
-    gap = "" if known == all_labels else f" They show only {len(known)} of {len(all_labels)} labels."
+    known, all_labels = {source.answers[row] for row in kept[public]}, set(source.answers)
+    words = all(isinstance(label, str) for label in all_labels)
+    gap = "" if known == all_labels or not words else f" They show only {len(known)} of {len(all_labels)} labels."
     return public, (
         f"Of the others, the first {public.sum()} are declared public and have no owner: the backbone learns from them, "
         f"and nobody can ask for them to be forgotten.{gap}"
@@ -167,7 +249,7 @@ def _public(arrays: Arrays, kept: NDArray[Any], rows: int | None) -> tuple[NDArr
 
 
 def _owners(
-    arrays: Arrays, kept: NDArray[Any], public: NDArray[np.bool_], invented: int | None, word: str
+    source: Source, kept: NDArray[Any], public: NDArray[np.bool_], invented: int | None, word: str
 ) -> tuple[list[str], str]:
     private = np.flatnonzero(~public)
     if invented is not None:
@@ -180,12 +262,12 @@ def _owners(
             f"The remaining {len(private)} belong to {invented} owners, {word}{0:0{width}} to {word}{invented - 1}, in "
             "blocks of consecutive rows. The data do not name real owners; these are made up by this rule."
         )
-    if arrays.owners is None:
+    if source.owners is None:
         raise unusable(
             "nobody says whose rows these are: name a column with --owners-column, or use --invent-owners 72"
         )
-    owners = [arrays.owners[row] for row in kept]
-    if arrays.public is None:
+    owners = [source.owners[row] for row in kept]
+    if source.public is None:
         owners = ["" if flag else owner for owner, flag in zip(owners, public, strict=True)]
     count = len({owners[row] for row in private})
     return owners, f"The remaining {len(private)} rows belong to {count} owners, as the data's own column says."

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cli.demo_score import word_of
+
 INK, FAINT, GRID = "#010101", "#020202", "#030303"
 FIRST, SECOND, THIRD = "#010203", "#010204", "#010205"
 PAGE_COLOURS = {
@@ -90,9 +92,9 @@ def accuracy_plot(result: Result) -> str:
     room = max(0.5, 0.12 * (high - low))
     axes.set_ylim(low - room, min(100.5, high + room))
     _deletion_axis(axes, numbers)
-    axes.set_ylabel("held-out accuracy, %")
+    axes.set_ylabel(f"held-out {word_of(result)}, %")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=2, **LEGEND)
-    return _svg(figure, "accuracy", "Accuracy on the held-out rows over the stream of deletions")
+    return _svg(figure, "accuracy", f"{word_of(result).capitalize()} on the held-out rows over the stream of deletions")
 
 
 def lattice_plot(result: Result) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from cli.demo_report import percent
+from cli.demo_score import word_of
 from cli.demo_timeline import troubles
 
-HEADINGS = ("#", "owner", "E1 ms", "nodes off", "accuracy at E1", "after repair", "repair s", "certificate")
+HEADINGS = ("#", "owner", "E1 ms", "nodes off", "{} at E1", "after repair", "repair s", "certificate")
 PIPE_COLUMNS = 120
 Result = Mapping[str, Any]
 
@@ -25,7 +26,9 @@ def draw(result: Result, *, to_stderr: bool) -> None:
         console.width = PIPE_COLUMNS
     timeline = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Timeline", title_justify="left")
     for heading in HEADINGS:
-        timeline.add_column(heading, justify="left" if heading in ("owner", "certificate") else "right")
+        timeline.add_column(
+            heading.format(word_of(result)), justify="left" if heading in ("owner", "certificate") else "right"
+        )
     for one in result["deletions"]:
         timeline.add_row(*_row(one, result))
     summary = Table.grid(padding=(0, 2))
@@ -56,7 +59,9 @@ def _summary(result: Result) -> dict[str, str]:
     shown = {
         "E1": f"median {result['e1_milliseconds']:.1f} ms, 95th percentile {result['e1_milliseconds_p95']:.1f} ms "
         "(client's POST → first answer of the new manifest)",
-        "Accuracy": f"{percent(result['accuracy_before'])} before, {percent(result['accuracy_at_e1'])} at E1 "
+        word_of(
+            result
+        ).capitalize(): f"{percent(result['accuracy_before'])} before, {percent(result['accuracy_at_e1'])} at E1 "
         f"(lowest {percent(result['accuracy_at_e1_lowest'])}), {percent(result['accuracy_after_repair'])} after the last repair",
         "Predictions": f"{result['predictions_answered']:,} answered, {result['predictions_failed']} failed, "
         f"{result['predictions_stale']} stale; {result['dead_nodes_served']} dead nodes in "
@@ -86,5 +91,5 @@ def _comparison(result: Result) -> dict[str, str]:
         "SISA shard": f"{sisa['seconds']:g} s for {sisa['record_epochs']:,} record-epochs: "
         f"{result['ratio_sisa']:,.0f} times E1",
         "Full model": f"{full['seconds']:g} s for {full['record_epochs']:,} record-epochs: "
-        f"{result['ratio_full']:,.0f} times E1; unsharded accuracy {percent(result['accuracy_unsharded'])}",
+        f"{result['ratio_full']:,.0f} times E1; unsharded {word_of(result)} {percent(result['accuracy_unsharded'])}",
     }

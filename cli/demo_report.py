@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from cli import demo_plots
+from cli.demo_score import WORDS, word_of
 from cli.demo_style import CSS
 from cli.demo_timeline import troubles
+from core.domain.task import TaskName
 
 Result = Mapping[str, Any]
 MISSING = "-"
@@ -62,7 +64,7 @@ def _tiles(result: Result) -> str:
             f"{result['e1_milliseconds']:.1f} ms",
             f"median until forgotten (E1); 95th percentile {result['e1_milliseconds_p95']:.1f} ms",
         ),
-        (percent(result["accuracy_before"]), "accuracy before the first deletion"),
+        (percent(result["accuracy_before"]), f"{word_of(result)} before the first deletion"),
         (percent(result["accuracy_at_e1"]), f"at E1 on average; lowest {percent(result['accuracy_at_e1_lowest'])}"),
         (percent(result["accuracy_after_repair"]), "after the last repair"),
     ]
@@ -88,7 +90,7 @@ def _what_was_done(result: Result) -> str:
     recipe, data = result["recipe"], result["data"]
     fresh = f"A fresh service was given {data['records']} rows of {data['owners']} owners and {data['public_records']} public rows."
     lattice = (
-        f"It pre-trained a small vision transformer on the public rows, and on top of it a lattice of {result['nodes_total']} "
+        f"It pre-trained a small transformer on the public rows, and on top of it a lattice of {result['nodes_total']} "
         f"nodes: {recipe['shards']} shards of {recipe['slices']} slices, family <code>{escape(recipe['family'])}</code>. "
         "Each node has learned a known set of slices and nothing else."
     )
@@ -145,6 +147,8 @@ def _accuracy(result: Result) -> str:
         f"On {held_out} held-out rows, through the predictor; one row is {100 / held_out:.2f} points, so differences of a "
         "point or two are chance."
     )
+    if word_of(result) != WORDS[TaskName.CLASSIFICATION]:
+        caption = f"R², the share of the variance explained, on {held_out} held-out rows, through the predictor."
     if result.get("accuracy_unsharded") is not None:
         cost = result["accuracy_unsharded"] - result["accuracy_after_repair"]
         caption += (
@@ -152,7 +156,7 @@ def _accuracy(result: Result) -> str:
             f"sharding {'costs' if cost > 0 else 'costs nothing here and gains'} {abs(100 * cost):.1f} points. The public "
             f"head, which saw no owner, reaches {percent(result['accuracy_public'])}."
         )
-    return "<h2>What it costs in accuracy</h2>" + figure(demo_plots.accuracy_plot(result), caption)
+    return f"<h2>What it costs in {word_of(result)}</h2>" + figure(demo_plots.accuracy_plot(result), caption)
 
 
 def _lattice(result: Result) -> str:
@@ -191,7 +195,7 @@ def _table(result: Result) -> str:
         "shard / slice",
         "E1, ms",
         "nodes off",
-        "accuracy at E1",
+        f"{word_of(result)} at E1",
         "after repair",
         "to E2, s",
         "whole, s",
@@ -230,7 +234,7 @@ def _setting(result: Result) -> str:
         f"<tr><td>{escape(name)}</td><td>{escape(str(value))}</td></tr>"
         for name, value in result["environment"].items()
     )
-    star = "<p>* a repair was published before all held-out rows were answered; this accuracy is partly that of the repaired model.</p>"
+    star = "<p>* a repair was published before all held-out rows were answered; this figure is partly that of the repaired model.</p>"
     later = any(max(one["answered_by"], default=0) > one["e1_manifest"] for one in result["deletions"])
     return f'{star if later else ""}<h2>Where it ran</h2><div class="scroll"><table class="words"><tbody>{rows}</tbody></table></div>'
 

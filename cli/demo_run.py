@@ -47,8 +47,8 @@ def run(target: Target, data: DemoData, recipe: Recipe, *, deletions: int, name:
     with target.client() as client, target.client() as second:
         archive = open_archive(client, target.directory)
         stage, build_seconds = _built(client, data, recipe, name, archive)
-        image = data.held_out_images[0].tolist()
-        with Witness(second, stage.notes, stage.model, image) as witness:
+        question = data.questions(0, 1)[0]
+        with Witness(second, stage.notes, stage.model, question) as witness:
             before = measure(stage).accuracy
             epoch = time.perf_counter()
             done = _stream(stage, witness, chosen_owners(data.deletable, deletions), epoch)
@@ -59,7 +59,7 @@ def run(target: Target, data: DemoData, recipe: Recipe, *, deletions: int, name:
 
 
 def _built(client: Client, data: DemoData, recipe: Recipe, name: str, archive: Archive) -> tuple[Stage, float]:
-    say(f"Uploading {len(data.labels)} rows of {data.private_owners} owners and registering the model …")
+    say(f"Uploading {len(data.answers)} rows of {data.private_owners} owners and registering the model …")
     began = time.monotonic()
     stage = register(client, data, recipe, name, archive)
     with progress(f"Training the backbone and {stage.nodes_total} nodes") as show:
@@ -132,7 +132,8 @@ def _outcome(stage: Stage, deletions: list[Deletion], *, before: float, build_se
             "records": int((~data.public).sum()),
             "public_records": int(data.public.sum()),
             "owners": data.private_owners,
-            "held_out": len(data.held_out_labels),
+            "held_out": len(data.held_out_answers),
+            "task": data.task,
         },
     }
 

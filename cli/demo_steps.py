@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from cli.client import Client
 from cli.demo_data import IDENTITY_TYPE, DemoData
 from cli.demo_evidence import Archive, collect
+from cli.demo_score import score
 from cli.demo_timeline import PREFIX, Deletion
 from cli.demo_witness import Notes, Witness
 from cli.models import training_progress
@@ -27,7 +28,7 @@ E1_SECONDS = 60.0
 REPAIR_SECONDS = 1800.0
 BUILD_SECONDS = 7200.0
 NUMBERS_PER_QUESTION = 2_000_000
-"""Pixels in one question to the predictor, so that no body grows beyond a few megabytes."""
+"""Numbers in one question to the predictor, so that no body grows beyond a few megabytes."""
 MOST_INPUTS = 1024
 
 
@@ -46,7 +47,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Measured:
-    """An accuracy on the held-out rows, and which manifests answered."""
+    """An accuracy (of a regression R²) on the held-out rows, and which manifests answered."""
 
     accuracy: float
     manifests: tuple[int, ...]
@@ -60,7 +61,7 @@ def register(client: Client, data: DemoData, recipe: Recipe, name: str, archive:
         CommandFailed: the service refuses one of them.
     """
     fields = {"name": name, "schema": json.dumps(data.schema())}
-    dataset = client.upload("/v1/datasets:upload", fields, {"file": data.npz()}, idempotency_key=secrets.token_hex(8))
+    dataset = client.upload("/v1/datasets:upload", fields, {"file": data.file()}, idempotency_key=secrets.token_hex(8))
     body = {"name": name, "dataset": dataset["id"], "recipe": recipe.as_json()}
     model = client.post("/v1/models", body, idempotency_key=secrets.token_hex(8))
     family = family_of(recipe)
@@ -112,11 +113,11 @@ def wait_for_predictor(stage: Stage) -> None:
     Raises:
         CommandFailed: it does not.
     """
-    image = stage.data.held_out_images[0].tolist()
+    question = stage.data.questions(0, 1)
 
     def answers() -> bool | None:
         try:
-            return bool(stage.client.predict(stage.model, [image]))
+            return bool(stage.client.predict(stage.model, question))
         except CommandFailed as failure:
             if failure.status != 503:  # noqa: PLR2004 - "not yet" in HTTP
                 raise
@@ -126,17 +127,15 @@ def wait_for_predictor(stage: Stage) -> None:
 
 
 def measure(stage: Stage) -> Measured:
-    """Classify every held-out row; the answers count among the witness's."""
-    data, right, manifests, degraded = stage.data, 0, set(), False
-    pixels = max(1, data.held_out_images[0].size)
-    step = max(1, min(MOST_INPUTS, NUMBERS_PER_QUESTION // pixels))
-    for start in range(0, len(data.held_out_labels), step):
-        answer = stage.notes.ask(stage.client, stage.model, data.held_out_images[start : start + step].tolist())
+    """Ask about every held-out row; the answers count among the witness's."""
+    data, found, manifests, degraded = stage.data, [], set(), False
+    step = max(1, min(MOST_INPUTS, NUMBERS_PER_QUESTION // data.numbers_each))
+    for start in range(0, len(data.held_out_answers), step):
+        answer = stage.notes.ask(stage.client, stage.model, data.questions(start, start + step))
         manifests.add(int(answer["manifest"]["number"]))
         degraded |= bool(answer["degraded"])
-        expected = data.held_out_labels[start : start + step]
-        right += sum(one["label"] == label for one, label in zip(answer["predictions"], expected, strict=True))
-    return Measured(right / len(data.held_out_labels), tuple(sorted(manifests)), degraded)
+        found += answer["predictions"]
+    return Measured(score(data.task, found, data.held_out_answers), tuple(sorted(manifests)), degraded)
 
 
 def forget(stage: Stage, witness: Witness, owner: str, *, number: int, epoch: float) -> Deletion:

@@ -37,7 +37,7 @@ class Notes:
         """The highest number that was seen."""
         self._changed = threading.Condition()
 
-    def ask(self, client: Client, model: str, images: Any) -> dict[str, Any]:
+    def ask(self, client: Client, model: str, questions: Any) -> dict[str, Any]:
         """Ask the predictor and write down how it went.
 
         Raises:
@@ -45,7 +45,7 @@ class Notes:
         """
         floor, began = self.newest, time.perf_counter()
         try:
-            answer = client.predict(model, images)
+            answer = client.predict(model, questions)
         except CommandFailed as failure:
             with self._changed:
                 self.failures.append(failure.sentence)
@@ -74,11 +74,11 @@ class Notes:
 
 
 class Witness:
-    """A thread that keeps asking about one image."""
+    """A thread that keeps asking about one input."""
 
-    def __init__(self, client: Client, notes: Notes, model: str, image: Any) -> None:
+    def __init__(self, client: Client, notes: Notes, model: str, question: Any) -> None:
         self.notes = notes
-        self._client, self._model, self._image = client, model, image
+        self._client, self._model, self._question = client, model, question
         self._stopping = threading.Event()
         self._pause = PAUSE_SECONDS
         self._thread = threading.Thread(target=self._ask, name="witness", daemon=True)
@@ -105,7 +105,7 @@ class Witness:
     def _ask(self) -> None:
         while not self._stopping.is_set():
             try:
-                self.notes.ask(self._client, self._model, [self._image])
+                self.notes.ask(self._client, self._model, [self._question])
             except CommandFailed:
                 self._stopping.wait(PAUSE_SECONDS)
             self._stopping.wait(self._pause)

@@ -27,7 +27,6 @@ from core.datasets.schema import Schema, schema_from_json
 from core.domain.errors import KeyDestroyed, ObjectMissing
 from core.domain.manifest import Manifest
 from core.domain.model import Recipe
-from core.domain.task import Regression
 from core.persistence import datasets, models, nodes, versions
 from core.persistence.database import VERSIONS_CHANNEL, Listener
 from core.use_cases.doors import Doors
@@ -61,18 +60,9 @@ class ServedModel:
 
     def answers(self, questions: Arrays) -> list[dict[str, Any]]:
         """Return for n questions, as `core.datasets.kinds` reads them, a label and its probability, or a value."""
-        from torch import softmax
+        from core.use_cases.modalities import answers, as_inputs
 
-        from core.use_cases.modalities import as_inputs, as_numbers
-
-        task, outputs = self.schema.task, self.ensemble.logits(as_inputs(self.schema, questions))
-        if isinstance(task, Regression):
-            return [{"value": number} for number in as_numbers(outputs, minimum=task.minimum, maximum=task.maximum)]
-        chances = softmax(outputs, dim=1).numpy()
-        return [
-            {"label": task.labels[index], "probability": round(float(chances[row, index]), 6)}
-            for row, index in enumerate(chances.argmax(axis=1).tolist())
-        ]
+        return answers(self.schema, self.ensemble.logits(as_inputs(self.schema, questions)))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 from core.datasets.image_schema import ImageSchema
 from core.datasets.schema import Schema
 from core.domain.model import BackboneRecipe
-from core.domain.task import Classification
+from core.domain.task import Classification, Regression
 from core.modelling import images, tabular
 from core.modelling.backbone import BackboneShape
 from core.modelling.tabular_transformer import TabularTransformerShape
@@ -62,6 +62,14 @@ def as_targets(schema: Schema, arrays: Arrays) -> Tensor:
     return torch.tensor(scaled, dtype=torch.float32)
 
 
-def as_numbers(outputs: Tensor, *, minimum: float, maximum: float) -> list[float]:
-    """Return what (n, 1) outputs of a regression say, in the contract's units and within its range."""
-    return [float(number) for number in tabular.unscaled_number(outputs[:, 0].numpy(), minimum, maximum)]
+def answers(schema: Schema, outputs: Tensor) -> list[dict[str, Any]]:
+    """Return for (n, outputs) what they say: a label and its probability, or a value in the contract's units."""
+    task = schema.task
+    if isinstance(task, Regression):
+        numbers = tabular.unscaled_number(outputs[:, 0].numpy(), task.minimum, task.maximum)
+        return [{"value": float(number)} for number in numbers]
+    chances = torch.softmax(outputs, dim=1).numpy()
+    return [
+        {"label": task.labels[index], "probability": round(float(chances[row, index]), 6)}
+        for row, index in enumerate(chances.argmax(axis=1).tolist())
+    ]

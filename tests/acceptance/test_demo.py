@@ -146,6 +146,7 @@ def test_a_running_service_can_be_shown_too_and_the_comparison_is_skipped_with_a
         (("--deletions", 73), "1..72"),
         (("--rows", 10), "your own data"),
         (("--width", 10), "multiple of heads"),
+        (("--task", "tabular", "--data", __file__), "lethe datasets register"),
         (("--url", "http://127.0.0.1:9"), "--predictor-url"),
     ],
 )
@@ -164,6 +165,26 @@ def test_a_busy_port_is_one_sentence(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "is busy" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "head"), [("tabular", "classification", "tumours"), ("regression", "regression", "progress")]
+)
+def test_a_table_is_shown_as_images_are(tmp_path: Path, task: str, kind: str, head: str) -> None:
+    directory = tmp_path / "demo"
+    done = lethe("demo", "--task", task, "--json", "--deletions", 2, "--directory", directory, *TINY)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.keys() >= PROMISED
+    assert None not in [found[name] for name in PROMISED]
+    assert (found["data"]["task"], found["data"]["owners"], found["nodes_total"]) == (kind, 48, 6)
+    assert found["certificate_verified"] is True
+    assert found["log_verified"] is True
+    assert (found["predictions_failed"], found["predictions_stale"], found["dead_nodes_served"]) == (0, 0, 0)
+    assert found["full_retrain"]["records"] == found["data"]["records"] - found["records_deleted"]
+    page = (directory / "report.html").read_text()
+    assert "patient-24" not in page + json.dumps(found)  # the second of two among 48
+    assert head in lethe("demo", "--help").stdout
 
 
 def test_somebodys_own_arrays_are_shown_likewise(tmp_path: Path) -> None:

@@ -41,9 +41,9 @@ def packed(**columns: Any) -> dict[str, bytes]:
 def test_the_digits_have_seventy_two_owners_and_the_service_takes_them_as_they_are() -> None:
     data = digits()
     schema = ImageSchema.from_json(data.schema())
-    rows = validate(read_columns({"file": data.npz()}, schema=schema, limit_bytes=1 << 30), schema)
+    rows = validate(read_columns({"file": data.file()}, schema=schema, limit_bytes=1 << 30), schema)
     assert data.private_owners == len(data.deletable) == 72
-    assert len(rows.record_ids) + len(data.held_out_labels) == 1797
+    assert len(rows.record_ids) + len(data.held_out_answers) == 1797
     assert rows.public.sum() == 500
     assert data.record_ids[0] == "row-1"
 
