@@ -23,7 +23,8 @@ UNGUARDED = "FAULTS_UNGUARDED"
 """Names of guards, separated by commas, that a process runs without; see `guards`."""
 CLOCK = "FAULTS_CLOCK_SECONDS"
 """By how much a process's clock is ahead."""
-VANISH_SECONDS = 30.0
+VANISH_SECONDS = 120.0
+"""A process that loads torch hears of its parent's end when it has done so, which takes long where others work."""
 
 
 class Process:

@@ -136,7 +136,7 @@ def lose_a_message(stack: Stack, server: Redis, owner: int) -> None:
 def never_done(stack: Stack) -> None:
     """Give a deletion more time than it takes, and see that it needs something else."""
     with pytest.raises(AssertionError, match="it never comes to rest"):
-        stack.settle(seconds=8)
+        stack.settle(seconds=5)
     with pytest.raises(Wrong) as wrong:
         stack.prove(fresh=False)
     assert "request_not_completed" in wrong.value.codes

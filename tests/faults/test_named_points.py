@@ -1,6 +1,6 @@
 """SIGKILL at every named point, one after another, while people are deleted: whoever restarts the process goes on.
 
-The points of a deletion itself are in tests/acceptance/test_kills.py, with what a caller sees of them.
+What a caller sees of a worker that is killed within a deletion is in tests/acceptance/test_kills.py.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from sqlalchemy import func, select
 
 from core import faults
 from core.persistence.requests import requests
-from tests.faults.conftest import Stacks
-from tests.faults.processes import HOUSE
+from tests.faults.conftest import FULL, Stacks
+from tests.faults.processes import HOUSE, UNGUARDED, with_site
 from tests.faults.proof import is_settled
 from tests.faults.stack import Stack
 from tests.faults.worlds import Worlds
@@ -37,6 +37,7 @@ OF_A_WORKER = (
     "after_second_certificate",
     "after_head_signed",
 )
+OF_A_DELETION = faults.POINTS if FULL else faults.POINTS[1::3]
 
 
 def test_every_point_has_its_test() -> None:
@@ -59,6 +60,20 @@ def test_a_worker_killed_while_it_trains_and_looks_after_things_loses_nothing(
         stack.prove()
 
 
+def test_a_worker_killed_while_it_deletes_loses_nothing(new_stack: Stacks, worlds: Worlds, tmp_path: Path) -> None:
+    file = tmp_path / "points"
+    with new_stack(worlds.built(2, repair=False)) as stack:
+        for name in ("worker-1", "worker-2"):
+            stack.start(name, "worker", "--queues", "cpu", LETHE_FAULT_FILE=str(file))
+        file.write_text("\n".join(OF_A_DELETION))
+        others = iter(range(18))
+        for _ in range(4):
+            stack.ask(next(others))
+        stack.wait(lambda: struck(stack, file, others), "a point is never reached")
+        stack.settle()
+        stack.prove()
+
+
 def struck(stack: Stack, file: Path, others: Iterator[int]) -> bool:
     """Whether every point was reached; where there is nothing left to do, the next person is deleted."""
     stack.revive()
@@ -71,20 +86,33 @@ def struck(stack: Stack, file: Path, others: Iterator[int]) -> bool:
 def test_a_request_whose_api_is_killed_is_accepted_once(
     new_stack: Stacks, worlds: Worlds, tmp_path: Path, point: str
 ) -> None:
-    file = tmp_path / "point"
-    port = free_port()
     with new_stack(worlds.built(repair=False)) as stack:
-        stack.start("api", "api", LETHE_PORT=str(port), LETHE_FAULT_FILE=str(file))
-        file.write_text(point)
-        request = posted(stack, port, owner=5)
-        assert not file.exists(), "the fault never struck"
-        with stack.doors.database.transaction() as session:
-            assert session.execute(select(func.count()).select_from(requests)).scalar_one() == 1
-        stack.accepted(5, request)
+        stack.accepted(5, posted_while_it_is_killed(stack, tmp_path / "point", point))
+        assert counted(stack) == 1
         stack.end()
         stack.start("worker", "worker", "--queues", "cpu")
         stack.settle()
         stack.prove()
+
+
+def test_without_idempotency_keys_it_is_accepted_twice(new_stack: Stacks, worlds: Worlds, tmp_path: Path) -> None:
+    with new_stack(worlds.built(repair=False)) as stack:
+        posted_while_it_is_killed(stack, tmp_path / "point", "after_intake_commit", **{UNGUARDED: "once"})
+        assert counted(stack) == 2
+
+
+def counted(stack: Stack) -> int:
+    with stack.doors.database.transaction() as session:
+        return int(session.execute(select(func.count()).select_from(requests)).scalar_one())
+
+
+def posted_while_it_is_killed(stack: Stack, file: Path, point: str, **variables: str) -> str:
+    port = free_port()
+    stack.start("api", "api", LETHE_PORT=str(port), LETHE_FAULT_FILE=str(file), **variables)
+    file.write_text(point)
+    request = posted(stack, port, owner=5)
+    assert not file.exists(), "the fault never struck"
+    return request
 
 
 def posted(stack: Stack, port: int, owner: int) -> str:
@@ -122,11 +150,24 @@ def test_an_event_whose_sender_is_killed_arrives_all_the_same(new_stack: Stacks,
         assert names == {row.event_id for row in deliveries(stack.doors, endpoint)}
 
 
-def sender(stack: Stack, file: Path) -> subprocess.CompletedProcess[bytes]:
+def test_without_a_lease_on_deliveries_an_event_is_lost(new_stack: Stacks, tmp_path: Path) -> None:
+    file = tmp_path / "point"
+    with receiving() as receiver, new_stack(LETHE_WEBHOOK_ALLOWED=ALLOWED) as stack:
+        endpoint = hear(stack.doors, receiver.url, *EVERYTHING)
+        stack.ask(5)
+        file.write_text("before_webhook_sent")
+        assert sender(stack, file, **{UNGUARDED: "delivery_lease"}).returncode == -9
+        make_due(stack.doors)
+        deliver(stack.doors)
+        names = {call.name for call in receiver.calls}
+        assert names < {row.event_id for row in deliveries(stack.doors, endpoint)}
+
+
+def sender(stack: Stack, file: Path, **variables: str) -> subprocess.CompletedProcess[bytes]:
     """Deliver what is due in a process of its own."""
     code = (
         "from core.settings import Settings; from core.use_cases.doors import open_doors; "
         "from core.use_cases.deliver_webhooks import deliver_due; deliver_due(open_doors(Settings()))"
     )
-    environment = {**os.environ, **stack.variables, "LETHE_FAULT_FILE": str(file)}
+    environment = {**os.environ, **with_site({**stack.variables, "LETHE_FAULT_FILE": str(file), **variables})}
     return subprocess.run([sys.executable, "-c", code], env=environment, cwd=HOUSE, timeout=120, check=False)

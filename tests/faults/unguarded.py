@@ -106,6 +106,50 @@ def _claim(patch: Patch) -> None:
     patch(jobs, "claim", take)
 
 
+def _once(patch: Patch) -> None:
+    """A request that is repeated under one Idempotency-Key is another request."""
+    from core.persistence import tenants
+
+    patch(tenants, "claim_idempotency_key", lambda *_, **__: None)
+    patch(tenants, "keep_answer", lambda *_, **__: None)
+
+
+def _delivery_lease(patch: Patch) -> None:
+    """An event counts as delivered once somebody has set out to deliver it."""
+    from core.persistence import deliveries, webhooks
+
+    claim = deliveries.claim_due
+
+    def claim_due(session: Any, *, lease: float) -> Any:
+        claimed = claim(session, lease=lease)
+        if claimed is not None:
+            mine = webhooks.webhook_deliveries.c.id == claimed.id
+            session.execute(webhooks.webhook_deliveries.update().where(mine).values(state="succeeded"))
+        return claimed
+
+    patch(deliveries, "claim_due", claim_due)
+
+
+def _reading_again(patch: Patch) -> None:
+    """What an object store answers is taken for what was asked of it."""
+    from core.object_store.s3 import S3ObjectStore
+    from core.use_cases import erase_blocks
+
+    def get_range(store: Any, digest: str, offset: int, length: int) -> Any:
+        return store._bucket.read_part(store._name(digest), offset, length)
+
+    patch(S3ObjectStore, "_intact", lambda *_: True)
+    patch(S3ObjectStore, "get_range", get_range)
+    patch(erase_blocks, "_from_the_whole", lambda *_: b"")
+
+
+def _head_after_put(patch: Patch) -> None:
+    """An object store is believed that says it has kept something."""
+    from core.object_store.s3 import S3ObjectStore
+
+    patch(S3ObjectStore, "_arrived", lambda *_: True)
+
+
 def _head_after_delete(patch: Patch) -> None:
     """An object store is believed that says it has deleted something."""
     from core.object_store.s3 import S3ObjectStore
@@ -156,6 +200,10 @@ GUARDS: Mapping[str, Callable[[Patch], None]] = {
     "reaper": _reaper,
     "drafts": _drafts,
     "claim": _claim,
+    "once": _once,
+    "delivery_lease": _delivery_lease,
+    "reading_again": _reading_again,
+    "head_after_put": _head_after_put,
     "head_after_delete": _head_after_delete,
     "poll": _poll,
     "sweeper": _sweeper,

@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 
+import structlog
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
@@ -18,6 +19,7 @@ from core.persistence import jobs
 from tests.faults.processes import send
 from tests.faults.stack import LEASE_SECONDS, Stack
 
+log = structlog.get_logger()
 FROZEN_SECONDS = 1.6 * float(LEASE_SECONDS)
 CALM_SECONDS = 8.0
 
@@ -46,15 +48,14 @@ def strike(stack: Stack, chance: random.Random) -> str:
     return f"{done} {len(victims)} of {len(family)} of {name}"
 
 
-def storm(stack: Stack, chance: random.Random, *, strikes: int, between: Callable[[], None]) -> list[str]:
+def storm(stack: Stack, chance: random.Random, *, strikes: int, between: Callable[[], None]) -> None:
     """Strike again and again while work goes on; `between` is called before each strike, and asks for more work."""
-    told = []
     for _ in range(strikes):
         between()
         _wait_for_work(stack)
         time.sleep(chance.uniform(0.0, 0.7))
-        told.append(strike(stack, chance))
-    return told
+        # Shown with a test that fails, to read the processes' logs by.
+        log.info("strike", done=strike(stack, chance))
 
 
 def _wait_for_work(stack: Stack) -> None:
