@@ -41,9 +41,10 @@ serve: $(STAMP)  ## Run the service on DATA=lethe-data until Ctrl-C (ARGS="--por
 up: $(STAMP)  ## Run the production processes on throw-away servers, in ./lethe-up, until Ctrl-C (ARGS="--port 9000")
 	$(BIN)/python -m tests.servers --postgres --redis --s3 -- $(BIN)/lethe up --data lethe-up $(ARGS)
 
-test: $(STAMP)  ## Run all tests, embedded and on the production stack (ARGS="tests/unit -k lattice": these, once)
+test: $(STAMP)  ## Run all tests: embedded, on the production stack, the short fault suite (ARGS="tests/unit": these, once)
 	$(BIN)/python -m pytest $(ARGS)
 	$(if $(ARGS),,$(BIN)/python -m tests --where-possible)
+	$(if $(ARGS),,$(BIN)/python -m pytest tests/faults)
 
 test-stack: $(STAMP)  ## Run what a database or a store may change on PostgreSQL, Redis, Celery and S3
 	$(BIN)/python -m tests $(ARGS)

@@ -92,7 +92,7 @@ def _size(run: Run) -> tuple[Recipe, int, int]:
     node = NodeRecipe(epochs=run.pick(8, 1), batch_size=32)
     backbone = BackboneRecipe(width=run.pick(64, 8), heads=2, layers=4, patch=2, epochs=1)
     shards, slices = run.pick((3, 4), (1, 3))
-    return Recipe(shards=shards, slices=slices, backbone=backbone, node=node), run.pick(96, 24), run.pick(12, 2)
+    return Recipe(shards=shards, slices=slices, backbone=backbone, node=node), run.pick(96, 24), run.pick(40, 2)
 
 
 def _build(ours: Scratch, workers: int, recipe: Recipe, content: bytes) -> dict[str, Any]:
