@@ -22,7 +22,7 @@ LONGEST_KEY = 255
 _ETAG = re.compile(r'"?([0-9]{1,9})"?')
 
 
-def the_doors(request: Request) -> Doors:
+async def the_doors(request: Request) -> Doors:
     doors: Doors = request.app.state.doors
     return doors
 
@@ -56,7 +56,7 @@ def needs(scope: access.Scope) -> Any:
     return Depends(Needs(scope))
 
 
-def idempotency_key(
+async def idempotency_key(
     value: Annotated[
         str | None,
         Header(alias="Idempotency-Key", description="Makes a retry safe: the same key gets the first answer again."),
@@ -78,7 +78,7 @@ def idempotency_key(
 MaybeKey = Annotated[str | None, Depends(idempotency_key)]
 
 
-def required_key(key: MaybeKey) -> str:
+async def required_key(key: MaybeKey) -> str:
     if key is None:
         raise IdempotencyKeyRequired
     return key
@@ -105,7 +105,7 @@ Cursor = Annotated[str | None, Query(description="`next_cursor` of the page befo
 Moment = Annotated[AwareDatetime | None, Query(description="RFC 3339, with its zone.")]
 
 
-def if_match(value: Annotated[str | None, Header(alias="If-Match")] = None) -> int | None:
+async def if_match(value: Annotated[str | None, Header(alias="If-Match")] = None) -> int | None:
     """Return the row version that the caller has seen.
 
     Raises:

@@ -12,6 +12,7 @@ database says things are.
 from __future__ import annotations
 
 import fcntl
+import gc
 import hashlib
 import json
 import os
@@ -337,6 +338,8 @@ def _serve_application(application: Any, port: str) -> None:
     settings = Settings()
     if not settings.database_url:
         raise Unusable("set LETHE_DATABASE_URL, or run `lethe serve`")
+    # What is loaded by now stays: looking through it for garbage would hold up every request now and then.
+    gc.freeze()
     uvicorn.run(
         application,
         host=settings.host,

@@ -91,7 +91,7 @@ def _level(run: Run, database: Database, threads: int) -> dict[str, Any]:
 
 
 def _append(database: Database) -> None:
-    with database.transaction(ACTOR) as session:
+    with database.transaction(ACTOR, shared_flush=True) as session:
         audit.note(session, Action.LOG_CHECKPOINT, tenant=DEFAULT_TENANT, object=new_identifier("aud"), records=1)
 
 

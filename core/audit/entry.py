@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -134,6 +134,20 @@ class Entry:
     """State before, where the thing has states."""
     moved_to: str | None = None
     refs: Mapping[str, RefValue] = field(default_factory=dict)
+
+
+UNTIMED = datetime(1970, 1, 1, tzinfo=UTC)
+"""Time of an entry whose time is not known yet."""
+_BEFORE_TIME, _TIME = b'"at":"', timestamp(UNTIMED).encode()
+
+
+def untimed_bytes(entry: Entry) -> tuple[bytes, bytes]:
+    """Return what stands before and behind the time in the bytes of an entry that is `UNTIMED`.
+
+    Before the time stand the action and the actor, which cannot hold a quotation mark: what is found is the time.
+    """
+    before, _, behind = entry_bytes(entry).partition(_BEFORE_TIME + _TIME)
+    return before + _BEFORE_TIME, behind
 
 
 def entry_bytes(entry: Entry) -> bytes:

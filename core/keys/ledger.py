@@ -145,7 +145,8 @@ def open_ledger(root: Path) -> DirectoryLedger:
 
 
 def _sealed(body: Mapping[str, Any]) -> bytes:
-    return canonical({"body": body, "sha256": hashlib.sha256(canonical(body)).hexdigest()})
+    written = canonical(body)  # and with it the whole, whose only keys are these two, in this order
+    return b'{"body":' + written + b',"sha256":"' + hashlib.sha256(written).hexdigest().encode() + b'"}'
 
 
 def _opened(path: Path) -> dict[str, Any]:

@@ -1,14 +1,16 @@
 """The audit log on disk: the exact bytes of every entry, the tree over them, and the checkpoints that were signed.
 
-Whoever changes a state notes it with `note`; the transaction's door appends all that was noted as its last statements,
-under one advisory lock. So no state changes without its entry, and no lock is held while anything else is done. Locking the newest row instead
-would hand a waiting writer the row it waited for, not the newer one inserted meanwhile, and fork the log. A trigger
-refuses to change or delete an entry.
+Whoever changes a state notes it with `note`; the transaction's door appends all that was noted, and commits in the same
+round trip. So no state changes without its entry, and no lock is held while anything else is done. Appending is a
+function of the database (`append_to_log`), which holds one advisory lock: locking the newest row instead would hand a
+waiting writer the row it waited for, not the newer one inserted meanwhile, and fork the log. A trigger refuses to
+change or delete an entry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -25,14 +27,15 @@ from sqlalchemy import (
     func,
     select,
     text,
-    tuple_,
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from core.audit.entry import Action, Actor, Entry, RefValue, entry_bytes
-from core.audit.log import NodeReader, leaf_hash, nodes_completed_by, root
+from core.audit.entry import UNTIMED, Action, Actor, Entry, RefValue, untimed_bytes
+from core.audit.log import NodeReader, root
 from core.domain.errors import EntryNotFound
 from core.domain.identifiers import new_identifier
+from core.persistence import round_trips
+from core.persistence.round_trips import array
 from core.persistence.tables import SYSTEM_TENANT, metadata, reference_column, tenant_column, time_column
 
 _NOTED, _ACTOR = "lethe_noted", "lethe_actor"
@@ -70,6 +73,41 @@ audit_checkpoints = Table(
 )
 
 
+@dataclass
+class Noted:
+    """One entry on its way into the log."""
+
+    action: Action
+    tenant: str
+    object: str
+    before: str | None
+    after: str | None
+    refs: dict[str, RefValue]
+    index: int = -1
+    """Its place in the log, from the moment it was appended: by `flush`, or as the transaction commits."""
+
+    def halves(self, actor: Actor) -> tuple[bytes, bytes]:
+        """Return its bytes before and behind the time, which the database fills in."""
+        entry = Entry(
+            id=new_identifier("aud"),
+            at=UNTIMED,
+            tenant=self.tenant,
+            actor=actor,
+            action=self.action,
+            object=self.object,
+            moved_from=self.before,
+            moved_to=self.after,
+            refs=self.refs,
+        )
+        return untimed_bytes(entry)
+
+
+APPEND = """SELECT append_to_log(%(actor)s, %(tenants)s::text[], %(actions)s::text[], %(objects)s::text[],
+    %(heads)s::bytea[], %(tails)s::bytea[]) AS first"""
+FIRST_OF = """SELECT index AS place FROM audit_entries WHERE tenant_id = %(tenant_id)s AND object = %(object)s
+    ORDER BY index LIMIT 1"""
+
+
 def begin(session: Connection, actor: Actor) -> None:
     """Start collecting entries for a transaction of this actor."""
     session.info[_NOTED] = []
@@ -85,7 +123,7 @@ def note(  # noqa: PLR0913 - an entry has as many parts as it has
     before: str | None = None,
     after: str | None = None,
     **refs: RefValue,
-) -> None:
+) -> Noted:
     """Have one entry appended when this transaction commits.
 
     Args:
@@ -97,64 +135,42 @@ def note(  # noqa: PLR0913 - an entry has as many parts as it has
         after: its state after.
         refs: identifiers, digests and counts; never an identity, never free text.
     """
-    known = {name: value for name, value in refs.items() if value is not None}
-    session.info[_NOTED].append((action, tenant, object, before, after, known))
+    known: dict[str, RefValue] = {name: value for name, value in refs.items() if value is not None}
+    noted = Noted(action, tenant, object, before, after, known)
+    session.info[_NOTED].append(noted)
+    return noted
 
 
-def flush(session: Connection) -> list[int]:
-    """Append what was noted so far and return the indexes. The transaction's door calls this last."""
-    noted, session.info[_NOTED] = session.info[_NOTED], []
+def append(session: Connection) -> list[Noted]:
+    """Let what was noted so far go into the log, as the last statement that waits. The transaction's door calls this."""
+    noted: list[Noted] = session.info[_NOTED]
+    session.info[_NOTED] = []
     if not noted:
         return []
     actor: Actor = session.info[_ACTOR]
-    lock(session)
-    first, now = session.execute(
-        select(func.coalesce(func.max(audit_entries.c.index) + 1, 0), func.clock_timestamp())
-    ).one()
-    rows: list[dict[str, Any]] = []
-    grown: dict[tuple[int, int], bytes] = {}
-    peaks = _peaks(session, int(first))
+    halves = [one.halves(actor) for one in noted]
+    values = {
+        "actor": actor.id,
+        "tenants": array(one.tenant for one in noted),
+        "actions": array(one.action for one in noted),
+        "objects": array(one.object for one in noted),
+        "heads": array(head for head, _ in halves),
+        "tails": array(tail for _, tail in halves),
+    }
 
-    def read(level: int, index: int) -> bytes:
-        return grown[level, index] if (level, index) in grown else peaks[level, index]
+    def number(row: tuple[int]) -> None:
+        for index, one in enumerate(noted, start=row[0]):
+            one.index = index
 
-    for index, (action, tenant, object_id, before, after, refs) in enumerate(noted, start=int(first)):
-        body = entry_bytes(
-            Entry(
-                id=new_identifier("aud"),
-                at=now,
-                tenant=tenant,
-                actor=actor,
-                action=action,
-                object=object_id,
-                moved_from=before,
-                moved_to=after,
-                refs=refs,
-            )
-        )
-        common = {"tenant_id": tenant, "at": now, "action": action, "actor": actor.id, "object": object_id}
-        rows.append({**common, "index": index, "body": body})
-        for level, position, value in nodes_completed_by(index, leaf_hash(body), read):
-            grown[level, position] = value
-    session.execute(insert(audit_entries), rows)
-    session.execute(
-        insert(audit_tree),
-        [
-            {"tenant_id": SYSTEM_TENANT, "level": level, "index": index, "hash": value}
-            for (level, index), value in grown.items()
-        ],
-    )
-    return [row["index"] for row in rows]
+    round_trips.later(session, APPEND, values, number)
+    return noted
 
 
-def _peaks(session: Connection, entries: int) -> dict[tuple[int, int], bytes]:
-    """Return the largest complete subtrees of a log of that size, all that appending to it can ask for."""
-    wanted = [(level, (entries >> level) - 1) for level in range(entries.bit_length()) if entries >> level & 1]
-    if not wanted:
-        return {}
-    place = audit_tree.c.level, audit_tree.c.index.label("position")
-    query = select(*place, audit_tree.c.hash).where(tuple_(audit_tree.c.level, audit_tree.c.index).in_(wanted))
-    return {(row.level, row.position): bytes(row.hash) for row in session.execute(query)}
+def flush(session: Connection) -> list[int]:
+    """Append what was noted so far at once and return the indexes; the log's lock is held from here on."""
+    noted = append(session)
+    round_trips.send(session)
+    return [one.index for one in noted]
 
 
 def lock(session: Connection) -> None:
@@ -217,6 +233,12 @@ def checkpoints(session: Connection) -> list[Row[Any]]:
 def entry(session: Connection, tenant_id: str, index: int) -> Row[Any] | None:
     query = select(audit_entries).where(audit_entries.c.index == index, audit_entries.c.tenant_id == tenant_id)
     return session.execute(query).first()
+
+
+def first_index_of(session: Connection, tenant_id: str, object_id: str) -> int:
+    """Return where the log tells of something for the first time."""
+    [row] = round_trips.ask(session, FIRST_OF, tenant_id=tenant_id, object=object_id)
+    return int(row.place)
 
 
 def bodies(session: Connection) -> Iterator[bytes]:

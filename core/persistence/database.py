@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -18,18 +18,20 @@ import structlog
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, func, select, text
+from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from core import metrics
 from core.audit.entry import Actor, ActorKind
 from core.domain.errors import OvertakenByDeletion, StaleFence, Unusable
-from core.persistence import audit, webhooks
+from core.persistence import audit, round_trips, webhooks
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 JOBS_CHANNEL = "lethe_jobs"
 VERSIONS_CHANNEL = "lethe_versions"
+CLOCK = "SELECT clock_timestamp() AS now"
+NOTIFY = "SELECT pg_notify(%(channel)s, %(payload)s)"
 log = structlog.get_logger()
 SYSTEM = Actor(ActorKind.SYSTEM, "lethe")
 
@@ -53,21 +55,36 @@ class Database:
             # Without it SQLAlchemy forgets how many rows an INSERT … ON CONFLICT DO NOTHING really inserted.
             execution_options={"preserve_rowcount": True},
         )
+        event.listen(self.engine, "before_cursor_execute", round_trips.send_first)
+        self._unbound = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
-    def transaction(self, actor: Actor = SYSTEM) -> Iterator[Connection]:
-        """Commit at the end of the `with`, after logging what was noted in it; roll everything back if it raises."""
+    def transaction(self, actor: Actor = SYSTEM, *, shared_flush: bool = False) -> Iterator[Connection]:
+        """Commit at the end of the `with`, after logging what was noted in it; roll everything back if it raises.
+
+        Args:
+            actor: who acts, as the log says it.
+            shared_flush: let the log's lock go before the disk has the commit. What was written is as safe once the
+                `with` ends; a moment before, others may see what a power cut would still undo. For those who answer
+                somebody, not for those who sign: see `docs/decisions/2026-11-log-entries-at-the-end.md`.
+        """
         try:
-            with self.engine.begin() as session:
+            with self.engine.begin() as session, round_trips.collecting(session):
                 audit.begin(session, actor)
                 webhooks.begin(session)
                 yield session
                 webhooks.flush(session)
-                audit.flush(session)
+                audit.append(session)
+                # The log's lock is held for no round trip; the `with` finds nothing left to commit.
+                round_trips.commit(session, shared_flush=shared_flush)
         except (StaleFence, OvertakenByDeletion) as refused:
             metrics.write_refused(refused.code)
             log.info("write.refused", reason=refused.code)
             raise
+
+    def glance(self) -> AbstractContextManager[Connection]:
+        """Lend a connection for a single question, with no transaction around it."""
+        return self._unbound.connect()
 
     def listen(self, *channels: str) -> Listener:
         return Listener(self.url, channels)
@@ -118,7 +135,7 @@ def clock(session: Connection) -> datetime:
 
 def notify(session: Connection, channel: str, payload: str) -> None:
     """Ring the bell when, and only when, this transaction commits."""
-    session.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": channel, "payload": payload})
+    round_trips.later(session, NOTIFY, {"channel": channel, "payload": payload})
 
 
 def migration_config(url: str) -> Config:

@@ -29,6 +29,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from core.audit.entry import Action
 from core.persistence import audit
+from core.persistence.round_trips import Question, array, later, together
 from core.persistence.tables import among, json_column, metadata, reference_column, tenant_column, time_column
 
 NOBODY = bytes(32)
@@ -88,6 +89,16 @@ suppressions = Table(
     time_column("released_at", nullable=True),
 )
 
+OWNED_BY = """
+    SELECT * FROM records WHERE tenant_id = %(tenant)s AND owner = ANY (%(owners)s::bytea[]) AND erased_at IS NULL
+    ORDER BY dataset_id, record"""
+ALIKE = """
+    SELECT * FROM records WHERE tenant_id = %(tenant)s AND content = ANY (%(contents)s::bytea[]) AND erased_at IS NULL
+    ORDER BY dataset_id, record"""
+SUPPRESS = """
+    INSERT INTO suppressions (tenant_id, owner, request_id) SELECT %(tenant)s, unnest(%(owners)s::bytea[]), %(request)s
+    ON CONFLICT (tenant_id, owner) DO UPDATE SET request_id = excluded.request_id, released_at = NULL"""
+
 
 def add_dataset(session: Connection, **values: Any) -> None:
     session.execute(insert(datasets).values(**values))
@@ -143,10 +154,13 @@ def count_copies(session: Connection, tenant_id: str, dataset_id: str) -> int:
 
 def records_of_owners(session: Connection, tenant_id: str, owners: Collection[bytes]) -> list[Row[Any]]:
     """Return every record, in any data set and not yet erased, that belongs to one of the owners."""
-    query = select(records).where(
-        records.c.tenant_id == tenant_id, among(records.c.owner, owners), records.c.erased_at.is_(None)
-    )
-    return list(session.execute(query.order_by(records.c.dataset_id, records.c.record)))
+    [rows] = together(session, owned_by(tenant_id, owners))
+    return rows
+
+
+def owned_by(tenant_id: str, owners: Collection[bytes]) -> Question:
+    """Ask for every record, in any data set and not yet erased, that belongs to one of the owners."""
+    return OWNED_BY, {"tenant": tenant_id, "owners": array(owners)}
 
 
 def records_by_reference(
@@ -163,10 +177,13 @@ def records_by_reference(
 
 def copies_of(session: Connection, tenant_id: str, contents: Collection[bytes]) -> list[Row[Any]]:
     """Return every record, whoever owns it, whose content is one of these."""
-    query = select(records).where(
-        records.c.tenant_id == tenant_id, among(records.c.content, contents), records.c.erased_at.is_(None)
-    )
-    return list(session.execute(query.order_by(records.c.dataset_id, records.c.record)))
+    [rows] = together(session, alike(tenant_id, contents))
+    return rows
+
+
+def alike(tenant_id: str, contents: Collection[bytes]) -> Question:
+    """Ask for every record, whoever owns it, whose content is one of these."""
+    return ALIKE, {"tenant": tenant_id, "contents": array(contents)}
 
 
 def erase_records(
@@ -269,11 +286,8 @@ def private_owners(session: Connection, dataset_id: str) -> list[Row[Any]]:
 
 def suppress(session: Connection, tenant_id: str, owners: Collection[bytes], request_id: str) -> None:
     """Refuse these owners at ingest from now on."""
-    for owner in owners:
-        row = {"tenant_id": tenant_id, "owner": owner, "request_id": request_id}
-        refreshed = {"request_id": request_id, "released_at": None}
-        done = insert(suppressions).values(**row)
-        session.execute(done.on_conflict_do_update(index_elements=["tenant_id", "owner"], set_=refreshed))
+    if owners:  # in order, so that two who refuse the same ones wait for each other once
+        later(session, SUPPRESS, {"tenant": tenant_id, "owners": array(sorted(owners)), "request": request_id})
 
 
 def suppressed_among(session: Connection, tenant_id: str, owners: Collection[bytes]) -> set[bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
@@ -37,9 +37,11 @@ from sqlalchemy.dialects.postgresql import insert
 
 from core.audit.entry import Action
 from core.domain.errors import StaleFence
+from core.domain.identifiers import new_identifier
 from core.domain.job import JobEvent, JobKind, JobState, Lane, advance
 from core.persistence import audit, webhooks
 from core.persistence.database import JOBS_CHANNEL, notify
+from core.persistence.round_trips import array, later
 from core.persistence.tables import among, json_column, metadata, one_of, tenant_column, time_column
 
 jobs = Table(
@@ -137,10 +139,46 @@ ENTRIES = {
     JobEvent.CANCELLED: Action.JOB_CANCELLED,
 }
 
+ADD_DEACTIVATIONS = f"""
+    WITH added AS (INSERT INTO jobs (tenant_id, id, kind, lane, subject, model_id, request_id, state, priority, max_attempts,
+      attempt, fence)
+    SELECT %(tenant)s, name, '{JobKind.DEACTIVATE}', '{Lane.DEACTIVATE}', subject, model_id, %(request)s,
+      '{JobState.WAITING}', %(priority)s, %(max_attempts)s, 0, 0
+    FROM unnest(%(names)s::text[], %(subjects)s::text[], %(models)s::text[]) AS j (name, subject, model_id))
+    SELECT pg_notify('{JOBS_CHANNEL}', '{Lane.DEACTIVATE}')"""  # noqa: S608
+
 
 def add_job(session: Connection, **values: Any) -> bool:
     """Put a job in its lane and ring the bell; return False when the same computation waits there already."""
     return add_jobs(session, [values]) == 1
+
+
+def add_deactivations(
+    session: Connection, request: Any, model_ids: Sequence[str | None], *, priority: int, max_attempts: int
+) -> list[str]:
+    """Put a request's jobs in their lane, one for each model or one for none; ring the bell once; return their ids."""
+    names = [new_identifier("job") for _ in model_ids]
+    values = {
+        "tenant": request.tenant_id,
+        "request": request.id,
+        "names": array(names),
+        "models": array(model_ids),
+        "subjects": array(f"{request.id}/{model_id or '-'}" for model_id in model_ids),
+        "priority": priority,
+        "max_attempts": max_attempts,
+    }
+    later(session, ADD_DEACTIVATIONS, values)
+    for name, model_id in zip(names, model_ids, strict=True):
+        audit.note(
+            session,
+            Action.JOB_CREATED,
+            tenant=request.tenant_id,
+            object=name,
+            after=JobState.WAITING,
+            model=model_id,
+            request=request.id,
+        )
+    return names
 
 
 def add_jobs(session: Connection, rows: Iterable[dict[str, Any]]) -> int:

@@ -30,6 +30,7 @@ from core.domain.deletion import DeletedRecord
 from core.domain.model import ModelState
 from core.persistence import audit
 from core.persistence.datasets import records
+from core.persistence.round_trips import Question, array, together
 from core.persistence.tables import (
     among,
     json_column,
@@ -95,6 +96,9 @@ backbones = Table(
     time_column("created_at"),
 )
 
+LEARNED_FROM = """
+    SELECT * FROM models WHERE tenant_id = %(tenant)s AND dataset_id = ANY (%(datasets)s::text[]) ORDER BY id"""
+
 
 def add_model(session: Connection, *, shards: int, slice_count: int, **values: Any) -> None:
     session.execute(insert(models).values(**values))
@@ -132,8 +136,13 @@ def list_models(session: Connection, tenant_id: str) -> list[Row[Any]]:
 
 
 def models_on(session: Connection, tenant_id: str, dataset_ids: Iterable[str]) -> list[Row[Any]]:
-    query = select(models).where(models.c.tenant_id == tenant_id, among(models.c.dataset_id, list(dataset_ids)))
-    return list(session.execute(query.order_by(models.c.id)))
+    [rows] = together(session, learned_from(tenant_id, dataset_ids))
+    return rows
+
+
+def learned_from(tenant_id: str, dataset_ids: Iterable[str]) -> Question:
+    """Ask for the models on these data sets."""
+    return LEARNED_FROM, {"tenant": tenant_id, "datasets": array(dataset_ids)}
 
 
 def set_model_state(session: Connection, model: Row[Any], state: ModelState) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import (
@@ -35,6 +36,7 @@ from core.domain.deletion import ENDED, CopiesPolicy, RequestEvent, RequestState
 from core.domain.model import Guarantee
 from core.persistence import audit, webhooks
 from core.persistence.datasets import suppressions
+from core.persistence.round_trips import Question, array, ask, later, together
 from core.persistence.tables import among, metadata, one_of, reference_column, tenant_column, time_column
 
 OPEN_STATES = ", ".join(f"'{state.value}'" for state in RequestState if state not in ENDED)
@@ -77,6 +79,7 @@ request_owners = Table(
     tenant_column(),
     Column("request_id", Text, primary_key=True),
     reference_column("owner", primary_key=True),
+    Index("request_owners_by_owner", "tenant_id", "owner", "request_id"),
 )
 
 request_records = Table(
@@ -142,32 +145,74 @@ ENTRIES = {
     RequestEvent.COMPLETED: Action.DELETION_REQUEST_COMPLETED,
 }
 
+_UNDECIDED: dict[str, Any] = dict.fromkeys(
+    ("external_id", "wait_reason", "result", "influence_free_at", "completed_at"), None
+)
+"""What a request lacks that was just made."""
+ADD_REQUEST = """
+    WITH request AS (
+      INSERT INTO deletion_requests (tenant_id, id, state, wait_reason, external_id, regulation, created_by,
+        scope_models, copies_policy, copies, records, in_backbone, row_version, received_at, updated_at)
+      VALUES (%(tenant_id)s, %(id)s, %(state)s, %(wait_reason)s, %(external_id)s, %(regulation)s, %(created_by)s,
+        %(scope_models)s::text[], %(copies_policy)s, %(copies)s, %(records)s, %(in_backbone)s, %(row_version)s,
+        %(received_at)s, %(updated_at)s)
+    ), owners AS (
+      INSERT INTO request_owners (tenant_id, request_id, owner)
+      SELECT %(tenant_id)s, %(id)s, unnest(%(owners)s::bytea[])
+    )
+    INSERT INTO request_records (tenant_id, request_id, dataset_id, record, owner, public)
+    SELECT %(tenant_id)s, %(id)s, r.* FROM unnest(%(record_datasets)s::text[], %(record_references)s::bytea[],
+      %(record_owners)s::bytea[], %(record_public)s::boolean[]) AS r"""
+BY_EXTERNAL_ID = """
+    SELECT * FROM deletion_requests
+    WHERE tenant_id = %(tenant)s AND created_by = %(created_by)s AND external_id = %(external_id)s"""
+ABOUT = """
+    SELECT DISTINCT request_id FROM request_owners
+    WHERE tenant_id = %(tenant)s AND owner = ANY (%(owners)s::bytea[]) AND request_id <> %(but)s
+    ORDER BY request_id DESC LIMIT 20"""
+
 
 def add_request(
     session: Connection,
+    event: RequestEvent,
     *,
     owners: Collection[bytes],
     resolved: Sequence[Row[Any]],
     **values: Any,
-) -> None:
-    session.execute(insert(requests).values(**values))
-    common = {"tenant_id": values["tenant_id"], "request_id": values["id"]}
-    if owners:
-        session.execute(insert(request_owners), [{**common, "owner": owner} for owner in sorted(owners)])
-    if resolved:
-        names = ("dataset_id", "record", "owner", "public")
-        rows = [{**common, **{name: getattr(row, name) for name in names}} for row in resolved]
-        session.execute(insert(request_records), rows)
-    audit.note(
+) -> tuple[Any, audit.Noted]:
+    """Have a request written that was received and went on at once; return it as it will be, and its first log entry.
+
+    Args:
+        session: the transaction in which it is accepted.
+        event: what became of it: planned, or waiting for a second person.
+        owners: references of whom it names.
+        resolved: rows of `records` that it is about.
+        values: its other columns.
+    """
+    request = SimpleNamespace(**_UNDECIDED | values, state=RequestState.RECEIVED, row_version=1)
+    request.updated_at = request.received_at
+    ordered = sorted(owners)
+    received = audit.note(
         session,
         Action.DELETION_REQUEST_RECEIVED,
-        tenant=values["tenant_id"],
-        object=values["id"],
-        after=RequestState.RECEIVED,
+        tenant=request.tenant_id,
+        object=request.id,
+        after=request.state,
         records=len(resolved),
-        owners=[owner.hex() for owner in sorted(owners)],
+        owners=[owner.hex() for owner in ordered],
     )
-    _announce(session, Action.DELETION_REQUEST_RECEIVED, {"row_version": 1, **values})
+    _announce(session, Action.DELETION_REQUEST_RECEIVED, vars(request) | {"wait_reason": None})
+    request.state, request.row_version = advance(request.state, event), 2
+    _note_move(session, event, vars(request), before=RequestState.RECEIVED)
+    subject = {
+        "owners": array(ordered),
+        "record_datasets": array(row.dataset_id for row in resolved),
+        "record_references": array(row.record for row in resolved),
+        "record_owners": array(row.owner for row in resolved),
+        "record_public": array(row.public for row in resolved),
+    }
+    later(session, ADD_REQUEST, vars(request) | subject)
+    return request, received
 
 
 def find_request(session: Connection, tenant_id: str, request_id: str) -> Row[Any] | None:
@@ -176,10 +221,8 @@ def find_request(session: Connection, tenant_id: str, request_id: str) -> Row[An
 
 
 def find_by_external_id(session: Connection, tenant_id: str, created_by: str, external_id: str) -> Row[Any] | None:
-    query = select(requests).where(
-        requests.c.tenant_id == tenant_id, requests.c.created_by == created_by, requests.c.external_id == external_id
-    )
-    return session.execute(query).first()
+    found = ask(session, BY_EXTERNAL_ID, tenant=tenant_id, created_by=created_by, external_id=external_id)
+    return found[0] if found else None
 
 
 def lock_request(session: Connection, request_id: str) -> Row[Any]:
@@ -205,9 +248,14 @@ def move_request(session: Connection, request: Row[Any], event: RequestEvent, **
         .returning(requests)
     )
     moved = session.execute(moving).mappings().one()
-    audit.note(session, ENTRIES[event], tenant=request.tenant_id, object=request.id, before=request.state, after=state)
-    _announce(session, ENTRIES[event], moved)
+    _note_move(session, event, moved, before=request.state)
     return state
+
+
+def _note_move(session: Connection, event: RequestEvent, moved: Mapping[Any, Any], *, before: str) -> None:
+    tenant, after = moved["tenant_id"], moved["state"]
+    audit.note(session, ENTRIES[event], tenant=tenant, object=moved["id"], before=before, after=after)
+    _announce(session, ENTRIES[event], moved)
 
 
 def _announce(session: Connection, action: Action, request: Mapping[Any, Any]) -> None:
@@ -254,18 +302,13 @@ def mark_in_backbone(session: Connection, request: Row[Any]) -> None:
 
 def related_requests(session: Connection, tenant_id: str, request_id: str, owners: Collection[bytes]) -> list[str]:
     """Return earlier requests about the same owners: linked to this one, never a reason to drop it."""
-    query = (
-        select(request_owners.c.request_id)
-        .where(
-            request_owners.c.tenant_id == tenant_id,
-            among(request_owners.c.owner, owners),
-            request_owners.c.request_id != request_id,
-        )
-        .distinct()
-        .order_by(request_owners.c.request_id.desc())
-        .limit(20)
-    )
-    return list(session.execute(query).scalars())
+    [rows] = together(session, about(tenant_id, owners, but=request_id))
+    return [row.request_id for row in rows]
+
+
+def about(tenant_id: str, owners: Collection[bytes], *, but: str = "") -> Question:
+    """Ask for the requests about these owners, but for one: those whose identifiers sort last."""
+    return ABOUT, {"tenant": tenant_id, "owners": array(owners), "but": but}
 
 
 def owners_of_request(session: Connection, request_id: str) -> list[bytes]:

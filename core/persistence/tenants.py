@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from psycopg.types.json import Jsonb
 from sqlalchemy import (
     ARRAY,
     Column,
@@ -23,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from core.audit.entry import Action
-from core.persistence import audit
+from core.persistence import audit, round_trips
 from core.persistence.tables import json_column, metadata, tenant_column, time_column
 
 tenants = Table("tenants", metadata, Column("tenant_id", Text, primary_key=True), time_column("created_at"))
@@ -56,6 +57,17 @@ idempotency_keys = Table(
     time_column("created_at"),
 )
 
+VALID_KEY = """
+    SELECT *, coalesce(last_used_at < clock_timestamp() - interval '1 minute', true) AS stale FROM api_keys
+    WHERE id = %(id)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())"""
+_SAME_KEY = "tenant_id = %(tenant_id)s AND client_id = %(client_id)s AND route = %(route)s AND key = %(key)s"
+CLAIM_KEY = """
+    INSERT INTO idempotency_keys (tenant_id, client_id, route, key, fingerprint)
+    VALUES (%(tenant_id)s, %(client_id)s, %(route)s, %(key)s, %(fingerprint)s)
+    ON CONFLICT DO NOTHING RETURNING true"""
+KEPT_ANSWER = f"SELECT * FROM idempotency_keys WHERE {_SAME_KEY}"  # noqa: S608 - of constants
+KEEP_ANSWER = f"UPDATE idempotency_keys SET status = %(status)s, body = %(body)s WHERE {_SAME_KEY}"  # noqa: S608
+
 
 def has_tenant(session: Connection, tenant_id: str) -> bool:
     return session.execute(select(tenants.c.tenant_id).where(tenants.c.tenant_id == tenant_id)).first() is not None
@@ -76,11 +88,8 @@ def add_api_key(session: Connection, **values: Any) -> None:
 
 def find_api_key(session: Connection, key_id: str) -> Row[Any] | None:
     """Return the key if it is neither revoked nor expired, and whether its last use was noted more than a minute ago."""
-    valid = (api_keys.c.revoked_at.is_(None)) & (
-        api_keys.c.expires_at.is_(None) | (api_keys.c.expires_at > func.clock_timestamp())
-    )
-    stale = (api_keys.c.last_used_at.is_(None) | (api_keys.c.last_used_at < a_minute_ago())).label("stale")
-    return session.execute(select(api_keys, stale).where(api_keys.c.id == key_id, valid)).first()
+    found = round_trips.ask(session, VALID_KEY, id=key_id)
+    return found[0] if found else None
 
 
 def list_api_keys(session: Connection, tenant_id: str) -> list[Row[Any]]:
@@ -112,16 +121,12 @@ def claim_idempotency_key(session: Connection, **values: Any) -> Row[Any] | None
 
     A second transaction with the same key waits here until the first one has committed or rolled back.
     """
-    done = session.execute(insert(idempotency_keys).values(**values).on_conflict_do_nothing())
-    if done.rowcount == 1:
+    if round_trips.ask(session, CLAIM_KEY, **values):
         return None
-    names = ("tenant_id", "client_id", "route", "key")
-    return session.execute(select(idempotency_keys).where(*(idempotency_keys.c[n] == values[n] for n in names))).one()
+    first: list[Row[Any]] = round_trips.ask(session, KEPT_ANSWER, **values)
+    return first[0]
 
 
 def keep_answer(session: Connection, *, status: int, body: dict[str, Any], **key: str) -> None:
-    session.execute(
-        update(idempotency_keys)
-        .where(*(idempotency_keys.c[name] == value for name, value in key.items()))
-        .values(status=status, body=body)
-    )
+    """Have the answer kept, for whoever comes with the key again."""
+    round_trips.later(session, KEEP_ANSWER, {"status": status, "body": Jsonb(body), **key})

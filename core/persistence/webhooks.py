@@ -31,7 +31,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from core.audit.entry import Action
 from core.domain.identifiers import new_identifier
-from core.persistence import audit
+from core.persistence import audit, round_trips
 from core.persistence.tables import json_column, metadata, one_of, tenant_column, time_column
 from core.webhooks.delivery import DeliveryState, DisabledReason, EndpointState, Trouble
 from core.webhooks.event import TEST_EVENT, EventType
@@ -104,10 +104,9 @@ webhook_deliveries = Table(
 
 # A disabled endpoint goes on collecting: what happened meanwhile reaches it once it is enabled. Certificates are looked
 # up here, so that only those who are heard cost anything. The identifier has the event's time, then 64 bits of chance.
-WRITE = text(
-    f"""
+WRITE = f"""
     WITH announced AS (
-      SELECT * FROM jsonb_to_recordset(CAST(:announced AS jsonb))
+      SELECT * FROM jsonb_to_recordset(CAST(%(announced)s AS jsonb))
         AS a(id text, tenant_id text, type text, subject text, sequence bigint, data jsonb)
     ), wanted AS (
       SELECT a.*, e.id AS endpoint_id FROM announced a JOIN webhook_endpoints e
@@ -115,7 +114,7 @@ WRITE = text(
     ), events AS (
       INSERT INTO webhook_events (tenant_id, id, type, subject, sequence, data)
       SELECT DISTINCT ON (w.id) w.tenant_id, w.id, w.type, w.subject, w.sequence,
-        w.data || CASE WHEN w.type LIKE 'deletion_request.%' THEN jsonb_build_object('certificates', (
+        w.data || CASE WHEN w.type LIKE 'deletion_request.%%' THEN jsonb_build_object('certificates', (
           SELECT coalesce(jsonb_agg('/v1/certificates/' || c.id ORDER BY c.log_index), '[]')
           FROM certificates c WHERE c.request_id = w.subject)) ELSE '{{}}' END
       FROM wanted w
@@ -127,7 +126,6 @@ WRITE = text(
     )
     SELECT pg_notify('{WEBHOOKS_CHANNEL}', '') WHERE EXISTS (SELECT 1 FROM deliveries)
     """  # noqa: S608 - the channel's name is a constant
-)
 
 
 def begin(session: Connection) -> None:
@@ -151,10 +149,10 @@ def announce(session: Connection, kind: str, /, *, tenant: str, subject: str, se
 
 
 def flush(session: Connection) -> None:
-    """Write what was announced so far, for those who listen. The transaction's door calls this before the log's lock."""
+    """Have what was announced so far written, for those who listen. The transaction's door calls this before the log's."""
     announced, session.info[_ANNOUNCED] = session.info[_ANNOUNCED], []
     if announced:
-        session.execute(WRITE, {"announced": json.dumps(announced)})
+        round_trips.later(session, WRITE, {"announced": json.dumps(announced)})
 
 
 def add_endpoint(session: Connection, **values: Any) -> None:

@@ -7,23 +7,24 @@ that are rung for by the commit itself.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Row
 
 from core.domain.access import Caller, Scope
-from core.domain.deletion import RequestEvent, RequestState, WaitReason
+from core.domain.deletion import RequestEvent, WaitReason
 from core.domain.errors import Conflict
 from core.domain.identifiers import new_identifier
-from core.domain.job import JobKind
+from core.domain.job import JobState
 from core.faults import reach
 from core.persistence import audit, datasets, jobs, requests
 from core.use_cases.answer_once import Answer, OnceKey, answer_once
 from core.use_cases.doors import Doors
 from core.use_cases.ingest_lock import share_ingest_lock
 from core.use_cases.keep_ledger import note_asked
-from core.use_cases.read_requests import describe_request
+from core.use_cases.read_requests import described
 from core.use_cases.resolve_subjects import DeletionOrder, Resolved, resolve_subjects
 
 log = structlog.get_logger()
@@ -33,6 +34,19 @@ URGENT = 10
 
 class ExternalIdTaken(Conflict):
     """This client already made a request with this external_id."""
+
+
+@dataclass(frozen=True)
+class Entered:
+    """A request as it will stand once its transaction commits."""
+
+    found: Resolved
+    request: Any
+    """Its row."""
+    received: audit.Noted
+    """The entry that says so in the log."""
+    work: list[dict[str, Any]]
+    """Its jobs, as the API shows them."""
 
 
 def accept_deletion(order: DeletionOrder, *, caller: Caller, once: OnceKey, doors: Doors) -> Answer:
@@ -46,45 +60,62 @@ def accept_deletion(order: DeletionOrder, *, caller: Caller, once: OnceKey, door
         LedgerUnavailable: the erasure ledger cannot be written.
     """
     caller.require(Scope.REQUESTS_CREATE)
-    answer = answer_once(doors, caller, once, lambda session: _accept(session, order, caller, doors))
+    entered: list[Entered] = []
+
+    def accept(session: Connection) -> Answer:
+        entered.append(_accept(session, order, caller, doors))
+        return Answer(status=202, body=_receipt(entered[0], doors))
+
+    answer = answer_once(doors, caller, once, accept)
     reach("after_intake_commit")
+    # Where the log has it is known from the commit on; the answer that is kept does without.
+    answer.body["receipt"]["index"] = (
+        _first_index(doors, caller, answer.body["id"]) if answer.replayed else entered[0].received.index
+    )
     # From here on, the identifier of the HTTP request leads to the deletion request, and that to its jobs.
     log.info("deletion.accepted", deletion_request=answer.body["id"], replayed=answer.replayed)
     return answer
 
 
-def _accept(session: Connection, order: DeletionOrder, caller: Caller, doors: Doors) -> Answer:
+def _accept(session: Connection, order: DeletionOrder, caller: Caller, doors: Doors) -> Entered:
     tenant = caller.tenant_id
     if order.external_id and requests.find_by_external_id(session, tenant, caller.key_id, order.external_id):
         raise ExternalIdTaken
     share_ingest_lock(session, tenant)
     found = resolve_subjects(session, doors, tenant, order)
-    request_id = new_identifier("dr")
-    enter_request(
+    entered = enter_request(
         session,
         doors,
         found,
-        id=request_id,
+        id=new_identifier("dr"),
         tenant_id=tenant,
         external_id=order.external_id,
         regulation=order.regulation,
         created_by=caller.key_id,
+        received_at=found.at,
         scope_models=None if order.models is None else [model.id for model in found.models],
         copies_policy=order.copies,
     )
-    row = requests.lock_request(session, request_id)
     # Before the commit, and before the log's lock: others must not wait for the disk.
-    note_asked(doors, row, found.owners, found.records)
+    note_asked(doors, entered.request, found.owners, found.records)
     reach("after_request_noted")
-    body = describe_request(session, row) | {
-        "receipt": {"log_origin": doors.settings.log_origin, "index": audit.flush(session)[0]},
-    }
-    return Answer(status=202, body=body)
+    return entered
+
+
+def _receipt(entered: Entered, doors: Doors) -> dict[str, Any]:
+    found = entered.found
+    shown = described(entered.request, owners=sorted(found.owners), related=found.related, work=entered.work)
+    return shown | {"receipt": {"log_origin": doors.settings.log_origin}}
+
+
+def _first_index(doors: Doors, caller: Caller, request_id: str) -> int:
+    with doors.database.glance() as session:
+        return audit.first_index_of(session, caller.tenant_id, request_id)
 
 
 def enter_request(
     session: Connection, doors: Doors, found: Resolved, *, approved: bool = False, **facts: Any
-) -> RequestState:
+) -> Entered:
     """Refuse the owners at ingest, and write the request with its jobs, or for a second person to approve.
 
     Args:
@@ -92,27 +123,30 @@ def enter_request(
         doors: the outside.
         found: the subject.
         approved: whether a second person approved it already.
-        facts: the request's other columns: id, tenant_id, created_by, scope_models, copies_policy, …
+        facts: the request's other columns: id, tenant_id, created_by, received_at, scope_models, copies_policy, …
     """
     if facts["scope_models"] is None:
         datasets.suppress(session, facts["tenant_id"], found.owners, facts["id"])
-    requests.add_request(
+    needed = doors.settings.approval_required or any(model.approval_required for model in found.models)
+    waits = needed and not approved
+    request, received = requests.add_request(
         session,
+        RequestEvent.APPROVAL_REQUIRED if waits else RequestEvent.PLANNED,
         owners=found.owners,
         resolved=found.records,
-        state=RequestState.RECEIVED,
+        wait_reason=WaitReason.APPROVAL if waits else None,
         copies=found.copies,
         records=len(found.records),
         in_backbone=found.in_backbone,
         **facts,
     )
-    request = requests.lock_request(session, facts["id"])
-    needed = doors.settings.approval_required or any(model.approval_required for model in found.models)
-    if needed and not approved:
-        return requests.move_request(session, request, RequestEvent.APPROVAL_REQUIRED, wait_reason=WaitReason.APPROVAL)
-    ids = [model.id for model in found.models]
-    schedule(session, request, ids, RequestEvent.PLANNED, attempts=doors.settings.max_attempts)
-    return RequestState.SCHEDULED
+    work: list[dict[str, Any]] = []
+    if not waits:
+        ids: list[str | None] = [model.id for model in found.models] or [None]
+        attempts = doors.settings.max_attempts
+        names = jobs.add_deactivations(session, request, ids, priority=URGENT, max_attempts=attempts)
+        work = [{"id": name, "model": model, "state": JobState.WAITING} for name, model in zip(names, ids, strict=True)]
+    return Entered(found, request, received, work)
 
 
 def schedule(
@@ -120,21 +154,9 @@ def schedule(
 ) -> None:
     """Make one job per affected model, or a single one that erases and certifies when no model saw the subject."""
     requests.move_request(session, request, event)
-    targets: list[str | None] = [*model_ids] or [None]
-    for model_id in targets:
-        add_deactivation(session, request, model_id, attempts=attempts)
+    jobs.add_deactivations(session, request, model_ids or [None], priority=URGENT, max_attempts=attempts)
 
 
 def add_deactivation(session: Connection, request: Row[Any], model_id: str | None, *, attempts: int) -> None:
     """Put the request's job for one model in the lane, or for none."""
-    jobs.add_job(
-        session,
-        tenant_id=request.tenant_id,
-        id=new_identifier("job"),
-        kind=JobKind.DEACTIVATE,
-        subject=f"{request.id}/{model_id or '-'}",
-        model_id=model_id,
-        request_id=request.id,
-        priority=URGENT,
-        max_attempts=attempts,
-    )
+    jobs.add_deactivations(session, request, [model_id], priority=URGENT, max_attempts=attempts)

@@ -45,7 +45,8 @@ def answer_once(doors: Doors, caller: Caller, once: OnceKey, effect: Callable[[C
     Raises:
         IdempotencyKeyReused: the key was used with another body.
     """
-    with doors.database.transaction(Actor(ActorKind.CLIENT, caller.key_id)) as session:
+    # Nobody is answered before the disk has it; until then nobody else need wait.
+    with doors.database.transaction(Actor(ActorKind.CLIENT, caller.key_id), shared_flush=True) as session:
         if once.key is None:
             return effect(session)
         secret = doors.tenant_key(caller.tenant_id)

@@ -21,10 +21,11 @@ def authenticate(doors: Doors, text: str | None) -> Caller:
     if known is None:
         raise Unauthenticated
     key_id, secret = known
-    with doors.database.transaction() as session:
+    with doors.database.glance() as session:
         row = tenants.find_api_key(session, key_id)
-        if row is None or not hmac.compare_digest(bytes(row.secret_digest), secret_digest(doors, secret)):
-            raise Unauthenticated
-        if row.stale:
+    if row is None or not hmac.compare_digest(row.secret_digest, secret_digest(doors, secret)):
+        raise Unauthenticated
+    if row.stale:
+        with doors.database.transaction() as session:
             tenants.touch_api_key(session, key_id)
-        return Caller(tenant_id=row.tenant_id, key_id=key_id, scopes=frozenset(row.scopes))
+    return Caller(tenant_id=row.tenant_id, key_id=key_id, scopes=frozenset(row.scopes))

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
+from core.persistence.round_trips import later
+
+SHARE = "SELECT pg_advisory_xact_lock_shared(hashtext(%(name)s))"
+
 
 def share_ingest_lock(session: Connection, tenant_id: str) -> None:
-    """Wait for those who change the rows; let others share."""
-    session.execute(text("SELECT pg_advisory_xact_lock_shared(hashtext(:name))"), {"name": f"ingest {tenant_id}"})
+    """Wait for those who change the rows, before the next thing that is asked; let others share."""
+    later(session, SHARE, {"name": f"ingest {tenant_id}"})
 
 
 def take_ingest_lock(session: Connection, tenant_id: str) -> None:

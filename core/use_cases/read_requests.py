@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -44,6 +45,28 @@ def describe_request(session: Connection, row: Row[Any]) -> dict[str, Any]:
     owners = requests.owners_of_request(session, row.id)
     work = jobs.jobs_of_request(session, row.id)
     issued = requests.certificates_of(session, row.id)
+    return described(
+        row,
+        owners=owners,
+        related=requests.related_requests(session, row.tenant_id, row.id, owners),
+        work=[{"id": job.id, "model": job.model_id, "state": job.state} for job in work],
+        switched_off=sum(len(nodes.died_for(session, job.model_id, row.id)) for job in work if job.model_id),
+        certificates=[
+            {"id": one.id, "model": one.model_id or None, "guarantee": one.guarantee or None} for one in issued
+        ],
+    )
+
+
+def described(  # noqa: PLR0913 - what is kept beside its row
+    row: Any,
+    *,
+    owners: Sequence[bytes],
+    related: Sequence[str],
+    work: Sequence[dict[str, Any]],
+    switched_off: int = 0,
+    certificates: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    """Return a request as the API shows it, of what is known of it already."""
     return {
         "id": row.id,
         "object": "deletion_request",
@@ -56,12 +79,10 @@ def describe_request(session: Connection, row: Row[Any]) -> dict[str, Any]:
         "records": row.records,
         "copies": {"under_other_owners": row.copies, "policy": row.copies_policy},
         "scope": {"models": row.scope_models},
-        "jobs": [{"id": job.id, "model": job.model_id, "state": job.state} for job in work],
-        "nodes_switched_off": sum(len(nodes.died_for(session, job.model_id, row.id)) for job in work if job.model_id),
-        "certificates": [
-            {"id": one.id, "model": one.model_id or None, "guarantee": one.guarantee or None} for one in issued
-        ],
-        "related": requests.related_requests(session, row.tenant_id, row.id, owners),
+        "jobs": [*work],
+        "nodes_switched_off": switched_off,
+        "certificates": [*certificates],
+        "related": [*related],
         "row_version": row.row_version,
         "received_at": moment(row.received_at),
         "influence_free_at": moment(row.influence_free_at),

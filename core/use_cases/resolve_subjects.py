@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -12,7 +13,9 @@ from core.domain.errors import DatasetNotFound, ModelNotFound, SubjectMissing
 from core.domain.model import Recipe
 from core.domain.references import owner_reference, record_reference
 from core.lattice.placement import place
-from core.persistence import datasets, models
+from core.persistence import datasets, models, requests
+from core.persistence.database import CLOCK
+from core.persistence.round_trips import together
 from core.use_cases.doors import Doors
 
 
@@ -56,6 +59,10 @@ class Resolved:
     models: list[Row[Any]]
     copies: int
     """Records of other owners with identical content; among `records` already when the policy says expand."""
+    related: list[str] = field(default_factory=list)
+    """Earlier requests about the same owners: linked, never a reason to drop this one."""
+    at: datetime | None = None
+    """When this was so, by the database's clock."""
 
     @property
     def in_backbone(self) -> bool:
@@ -75,19 +82,30 @@ def resolve_subjects(session: Connection, doors: Doors, tenant_id: str, order: D
         raise SubjectMissing
     key = doors.tenant_key(tenant_id)
     owners = frozenset(owner_reference(key, one.identity_type, one.value) for one in order.identities)
-    rows = datasets.records_of_owners(session, tenant_id, owners) if owners else []
+    rows, [clock] = together(session, datasets.owned_by(tenant_id, owners), (CLOCK, {}))
     for subject in order.records:
         dataset = datasets.find_dataset(session, tenant_id, subject.dataset)
         if dataset is None:
             raise DatasetNotFound
         references = [record_reference(key, record_id) for record_id in subject.record_ids]
         rows += datasets.records_by_reference(session, tenant_id, dataset.id, references)
-    records, copies = with_copies(session, tenant_id, owners, rows, order.copies)
+    learned = {row.dataset_id for row in rows}
+    copies, everyone, related = together(
+        session,
+        datasets.alike(tenant_id, {row.content for row in rows}),
+        models.learned_from(tenant_id, learned),
+        requests.about(tenant_id, owners),
+    )
+    records, count = _expanded(owners, rows, copies, order.copies)
+    if any(row.dataset_id not in learned for row in records):
+        everyone = models.models_on(session, tenant_id, {row.dataset_id for row in records})
     return Resolved(
         owners=owners,
         records=records,
-        models=_affected(session, tenant_id, order, {row.dataset_id for row in records}),
-        copies=copies,
+        models=_affected(session, tenant_id, order, everyone),
+        copies=count,
+        related=[row.request_id for row in related],
+        at=clock.now,
     )
 
 
@@ -95,20 +113,24 @@ def with_copies(
     session: Connection, tenant_id: str, owners: frozenset[bytes], rows: list[Row[Any]], policy: CopiesPolicy
 ) -> tuple[list[Row[Any]], int]:
     """Return the rows once each, with others' identical ones if the policy says so, and how many of those there are."""
+    copies = datasets.copies_of(session, tenant_id, {bytes(row.content) for row in rows})
+    return _expanded(owners, rows, copies, policy)
+
+
+def _expanded(
+    owners: frozenset[bytes], rows: list[Row[Any]], alike: list[Row[Any]], policy: CopiesPolicy
+) -> tuple[list[Row[Any]], int]:
     found = {(row.dataset_id, bytes(row.record)): row for row in rows}
     subjects = owners | {bytes(row.owner) for row in found.values()}
     copies = [
-        row
-        for row in datasets.copies_of(session, tenant_id, {bytes(row.content) for row in found.values()})
-        if (row.dataset_id, bytes(row.record)) not in found and bytes(row.owner) not in subjects
+        row for row in alike if (row.dataset_id, bytes(row.record)) not in found and bytes(row.owner) not in subjects
     ]
     if policy is CopiesPolicy.EXPAND:
         found |= {(row.dataset_id, bytes(row.record)): row for row in copies}
     return [found[name] for name in sorted(found)], len(copies)
 
 
-def _affected(session: Connection, tenant_id: str, order: DeletionOrder, dataset_ids: set[str]) -> list[Row[Any]]:
-    everyone = models.models_on(session, tenant_id, dataset_ids)
+def _affected(session: Connection, tenant_id: str, order: DeletionOrder, everyone: list[Row[Any]]) -> list[Row[Any]]:
     if order.models is None:
         return everyone
     wanted = set()

@@ -464,7 +464,7 @@ def test_a_request_whose_commit_failed_is_harmless(place: Place, monkeypatch: py
         raise ConnectionError
 
     with monkeypatch.context() as patch:
-        patch.setattr("core.use_cases.accept_deletion.describe_request", cut_off)
+        patch.setattr("core.use_cases.accept_deletion.described", cut_off)
         with pytest.raises(ConnectionError):
             ask(doors, 5)
     assert errors(doors) == []

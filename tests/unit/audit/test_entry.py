@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from core.audit.entry import Action, Actor, ActorKind, entry_bytes, read_entry
+from core.audit.entry import UNTIMED, Action, Actor, ActorKind, entry_bytes, read_entry, untimed_bytes
 from core.audit.errors import EvidenceInvalid
 from tests.unit.audit.evidence import NOON, make_entry
 
@@ -85,3 +85,9 @@ def test_bytes_that_are_no_entry_cannot_be_read(old: bytes, new: bytes) -> None:
         read_entry(content.replace(old, new))
     with pytest.raises(EvidenceInvalid):
         read_entry(b"[" * 100_000)
+
+
+def test_the_halves_around_an_unknown_time_are_those_of_the_whole_entry() -> None:
+    refs = {"request": "dr_1", "origin": "1970-01-01T00:00:00.000000Z"}
+    before, behind = untimed_bytes(make_entry(at=UNTIMED, refs=refs))
+    assert before + b"2026-11-20T12:00:00.123456Z" + behind == entry_bytes(make_entry(at=NOON, refs=refs))
