@@ -149,5 +149,5 @@ def _accuracy(doors: Doors, plan: ShardPlan, data: DemoData, chain: list[NodeTen
     found: list[dict[str, Any]] = []
     for start in range(0, len(data.held_out_answers), 256):
         questions = read_questions(data.questions(start, start + 256), schema)
-        found += answers(schema, ensemble.logits(as_inputs(schema, questions)))
+        found += answers(schema, ensemble.logits(as_inputs(schema, questions, backbone)))
     return score(data.task, found, data.held_out_answers)

@@ -47,7 +47,7 @@ SETTLE_SECONDS = 5.0
 
 
 class PredictionBody(BaseModel):
-    """What to ask about: images as numbers in the data set's own pixel range, rows of a table as named values."""
+    """What to ask about: images as numbers in the data set's own pixel range, rows of a table as named values, texts."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -64,7 +64,7 @@ class PredictionBody(BaseModel):
     inputs: list[Any] = Field(
         min_length=1,
         max_length=MOST_INPUTS,
-        description="Images of the schema's shape, or objects with a value for every column; null where one is empty.",
+        description="Images of the schema's shape, or objects with a value for every column (null where one is empty), or texts.",
     )
 
 

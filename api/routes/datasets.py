@@ -20,7 +20,7 @@ from api.documentation import BODY
 from api.envelope import declared_length
 from api.schemas.answers import Dataset
 from api.schemas.common import Page
-from api.schemas.datasets import DatasetBody, ImageSchemaBody, TabularSchemaBody
+from api.schemas.datasets import DatasetBody, ImageSchemaBody, TabularSchemaBody, TextSchemaBody
 from core.datasets.schema import ROLES, Schema
 from core.domain.access import Scope
 from core.domain.errors import BadInput, PathNotAllowed, TooLarge, UnreadableFile
@@ -45,6 +45,7 @@ _FORM = {
                         "oneOf": [
                             {"$ref": "#/components/schemas/ImageSchemaBody"},
                             {"$ref": "#/components/schemas/TabularSchemaBody"},
+                            {"$ref": "#/components/schemas/TextSchemaBody"},
                         ]
                     },
                     "file": {
@@ -181,7 +182,7 @@ def get_dataset(dataset: str, caller: Caller, doors: DoorsDoor) -> dict[str, Any
     return read_dataset(dataset, caller=caller, doors=doors)
 
 
-def _schema(body: ImageSchemaBody | TabularSchemaBody) -> Schema:
+def _schema(body: ImageSchemaBody | TabularSchemaBody | TextSchemaBody) -> Schema:
     try:
         return body.as_schema()
     except ValueError as error:

@@ -172,8 +172,9 @@ class OpenJobs(Shown):
 
 
 class Backbone(Shown):
-    source: Literal["public_rows", "chance"] = Field(
-        description="`chance`: no row was public, so the backbone was drawn from a seed and learned nothing."
+    source: Literal["public_rows", "chance", "directory"] = Field(
+        description="`chance`: no row was public, so the backbone was drawn from a seed and learned nothing. `directory`: "
+        "a text encoder that came ready; public rows taught its head alone."
     )
     records: int = Field(description="How many public rows it learned.")
 

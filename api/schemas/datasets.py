@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from api.schemas.common import CHOICE
-from core.datasets.schema import ImageSchema, TabularSchema
+from core.datasets.schema import ImageSchema, TabularSchema, TextSchema
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", examples=["digits"])]
 
@@ -116,13 +116,34 @@ class TabularSchemaBody(BaseModel):
         return TabularSchema.from_json(self.model_dump())
 
 
+class TextSchemaBody(BaseModel):
+    """The contract that every text keeps; declared, never derived from the rows."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["text"]
+    labels: list[str] = Field(examples=[["spam", "ham"]], description="The closed list of labels, in order.")
+    most_characters: int = Field(default=20_000, description="A longer text is refused.")
+    owner_identity_type: str = Field(examples=["email"], description="What the owner column holds.")
+    texts_column: str = "texts"
+    labels_column: str = "labels"
+    owners_column: str = "owners"
+    record_ids_column: str = "record_ids"
+    public_column: str | None = Field(default=None, description="Flags rows that the public head may learn.")
+
+    def as_schema(self) -> TextSchema:
+        return TextSchema.from_json(self.model_dump())
+
+
 def _kind(value: Any) -> str:
     kind = value.get("kind", "image") if isinstance(value, Mapping) else getattr(value, "kind", "image")
     return f"{CHOICE}{kind}" if isinstance(kind, str) else CHOICE
 
 
 SchemaBody = Annotated[
-    Annotated[ImageSchemaBody, Tag(f"{CHOICE}image")] | Annotated[TabularSchemaBody, Tag(f"{CHOICE}tabular")],
+    Annotated[ImageSchemaBody, Tag(f"{CHOICE}image")]
+    | Annotated[TabularSchemaBody, Tag(f"{CHOICE}tabular")]
+    | Annotated[TextSchemaBody, Tag(f"{CHOICE}text")],
     Discriminator(_kind),
 ]
 

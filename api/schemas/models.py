@@ -35,6 +35,15 @@ class BackboneBody(BaseModel):
     learning_rate: float = _BACKBONE.learning_rate
     weight_decay: float = _BACKBONE.weight_decay
     shift: int = _BACKBONE.shift
+    # Left out of dumps where they are not said: see `ImageSchemaBody`.
+    directory: str | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="Of a model of text: where its encoder lies, below LETHE_DATA_ROOTS of the API and of the trainer.",
+    )
+    tokens: int | None = Field(
+        default=None, exclude_if=lambda value: value is None, description="How many tokens of a text are read; 128."
+    )
 
 
 class NodeBody(BaseModel):

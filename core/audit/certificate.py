@@ -37,6 +37,7 @@ class Limitation(StrEnum):
     COPIES_REMAIN = "copies_remain"
     BACKBONE_NOT_COVERED = "backbone_not_covered"
     BACKBONE_LEARNED_NOTHING = "backbone_learned_nothing"
+    BACKBONE_LEARNED_ELSEWHERE = "backbone_learned_elsewhere"
     ADAPTIVE_REQUESTS = "adaptive_requests"
     KEY_STORE_BACKUPS_EXPIRE_IN_DAYS = "key_store_backups_expire_in_days"
     SAME_ENVIRONMENT_NEEDED_FOR_REPLAY = "same_environment_needed_for_replay"
@@ -52,6 +53,7 @@ LIMITATIONS: Mapping[Limitation, str] = {
     Limitation.COPIES_REMAIN: "Records of other owners with identical content remain.",
     Limitation.BACKBONE_NOT_COVERED: "The backbone was trained on public rows alone and is not part of the proof.",
     Limitation.BACKBONE_LEARNED_NOTHING: "The backbone was drawn by chance from a seed and learned no row; it is not part of the proof.",
+    Limitation.BACKBONE_LEARNED_ELSEWHERE: "The backbone came ready from a directory; that it never learned the deleted records is asserted.",
     Limitation.ADAPTIVE_REQUESTS: "Whoever chooses deletions after seeing answers may learn from which nodes were switched off.",
     Limitation.KEY_STORE_BACKUPS_EXPIRE_IN_DAYS: "Backups of the key store keep destroyed keys until they expire, after the stated number of days.",
     Limitation.SAME_ENVIRONMENT_NEEDED_FOR_REPLAY: "Replay gives the same bits only under the same torch build, processor, instruction set and thread count.",

@@ -26,6 +26,7 @@ from core.domain.references import REFERENCE_BYTES, content_reference, owner_ref
 _FORMAT = {"format": "lethe block 1"}  # one entry only: safetensors writes several in an order of chance
 _OWN = ("record_references", "content_references", "record_ids", "record_id_lengths")
 """What every block holds; all other tensors are the kind's arrays."""
+_LENGTHS = "_lengths"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +120,7 @@ def encode_block(rows: BlockRows) -> bytes:
     _refuse_misfits(rows)
     texts = [record_id.encode() for record_id in rows.record_ids]
     tensors = {
-        **rows.arrays,
+        **_without_strings(rows.arrays),
         "record_references": rows.record_references,
         "content_references": rows.content_references,
         "record_ids": np.frombuffer(b"".join(texts), np.uint8),
@@ -141,7 +142,7 @@ def decode_block(content: bytes) -> BlockRows:
         metadata = json.loads(content[8 : 8 + header_bytes]).get("__metadata__")
         own = {name: tensors.pop(name) for name in _OWN}
         record_ids = _split(own.pop("record_ids"), own.pop("record_id_lengths"))
-        rows = BlockRows(record_ids=record_ids, arrays=tensors, **own)
+        rows = BlockRows(record_ids=record_ids, arrays=_with_strings(tensors), **own)
     except (SafetensorError, KeyError, TypeError):
         raise ValueError("the bytes are no block") from None
     if metadata != _FORMAT:
@@ -173,6 +174,24 @@ def _refuse_misfits(rows: BlockRows) -> None:
         raise ValueError("references must be (n, 32) bytes")
     if any(array.ndim == 0 or len(array) != count for array in rows.arrays.values()) or not kinds.fits(rows.arrays):
         raise ValueError("the arrays must be those of a kind, with n rows each")
+
+
+def _without_strings(arrays: Arrays) -> Arrays:
+    """Return the arrays with strings as UTF-8 bytes one after another, and how many each has."""
+    plain = {name: array for name, array in arrays.items() if array.dtype.kind != "T"}
+    for name in arrays.keys() - plain.keys():
+        texts = [str(text).encode() for text in arrays[name]]
+        plain[name] = np.frombuffer(b"".join(texts), np.uint8)
+        plain[name + _LENGTHS] = np.array([len(text) for text in texts], np.int64)
+    return plain
+
+
+def _with_strings(tensors: Arrays) -> Arrays:
+    """Read back what `_without_strings` wrote."""
+    lengths = {name.removesuffix(_LENGTHS): tensors[name] for name in tensors if name.endswith(_LENGTHS)}
+    arrays = {name: tensor for name, tensor in tensors.items() if not name.endswith(_LENGTHS)}
+    texts = {name: np.array(_split(arrays[name], lengths[name]), np.dtypes.StringDType()) for name in lengths}
+    return arrays | texts
 
 
 def _split(joined: NDArray[np.uint8], lengths: NDArray[np.int64]) -> list[str]:

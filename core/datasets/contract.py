@@ -25,6 +25,7 @@ class Kind(StrEnum):
 
     IMAGE = "image"
     TABULAR = "tabular"
+    TEXT = "text"
 
 
 @dataclass(frozen=True, kw_only=True)

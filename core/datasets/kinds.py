@@ -12,10 +12,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from core.datasets import image_rows, tabular_rows
+from core.datasets import image_rows, tabular_rows, text_rows
 from core.datasets.flaws import Flaws
 from core.datasets.image_schema import ImageSchema
-from core.datasets.schema import Schema
+from core.datasets.schema import Schema, TextSchema
 
 Columns = Mapping[str, NDArray[Any]]
 Arrays = dict[str, NDArray[Any]]
@@ -25,6 +25,8 @@ def check_columns(columns: Columns, schema: Schema, flaws: Flaws) -> None:
     """Note what is wrong with the type or shape of a column that a model learns from."""
     if isinstance(schema, ImageSchema):
         image_rows.check_columns(columns, schema, flaws)
+    elif isinstance(schema, TextSchema):
+        text_rows.check_columns(columns, flaws)
     else:
         tabular_rows.check_columns(columns, schema, flaws)
 
@@ -33,11 +35,15 @@ def as_arrays(columns: Columns, schema: Schema, flaws: Flaws) -> Arrays:
     """Return the rows as they are kept, noting every cell that breaks the schema."""
     if isinstance(schema, ImageSchema):
         return image_rows.as_arrays(columns, schema, flaws)
+    if isinstance(schema, TextSchema):
+        return text_rows.as_arrays(columns, schema, flaws)
     return tabular_rows.as_arrays(columns, schema, flaws)
 
 
 def no_arrays(schema: Schema) -> Arrays:
     """Return the arrays of no rows at all."""
+    if isinstance(schema, TextSchema):
+        return text_rows.no_arrays()
     return image_rows.no_arrays(schema) if isinstance(schema, ImageSchema) else tabular_rows.no_arrays(schema)
 
 
@@ -49,6 +55,8 @@ def read_questions(inputs: list[Any], schema: Schema) -> Arrays:
     """
     if isinstance(schema, ImageSchema):
         return image_rows.read_questions(inputs, schema)
+    if isinstance(schema, TextSchema):
+        return text_rows.read_questions(inputs, schema)
     return tabular_rows.read_questions(inputs, schema)
 
 
@@ -56,6 +64,8 @@ def fits(arrays: Mapping[str, NDArray[Any]]) -> bool:
     """Return whether arrays are those of some kind's rows."""
     if arrays.keys() == image_rows.NAMES:
         return image_rows.fits(arrays)
+    if arrays.keys() == text_rows.NAMES:
+        return text_rows.fits(arrays)
     return arrays.keys() in tabular_rows.NAMES and tabular_rows.fits(arrays)
 
 
@@ -63,4 +73,6 @@ def row_content(arrays: Mapping[str, NDArray[Any]], row: int) -> bytes:
     """Return the bytes that stand for one record's content: equal exactly when the contents are."""
     if arrays.keys() == image_rows.NAMES:
         return image_rows.row_content(arrays["images"][row], int(arrays["labels"][row]))
+    if arrays.keys() == text_rows.NAMES:
+        return text_rows.row_content(str(arrays["texts"][row]), int(arrays["labels"][row]))
     return tabular_rows.row_content(arrays, row)

@@ -8,11 +8,22 @@ from typing import Any
 from core.datasets.contract import Contract, Kind
 from core.datasets.image_schema import ROLES, ImageSchema
 from core.datasets.tabular_schema import TabularSchema
+from core.datasets.text_schema import TextSchema
 
-__all__ = ["KINDS", "ROLES", "Contract", "ImageSchema", "Kind", "Schema", "TabularSchema", "schema_from_json"]
+__all__ = [
+    "KINDS",
+    "ROLES",
+    "Contract",
+    "ImageSchema",
+    "Kind",
+    "Schema",
+    "TabularSchema",
+    "TextSchema",
+    "schema_from_json",
+]
 
-Schema = ImageSchema | TabularSchema
-KINDS: Mapping[Kind, type[Schema]] = {Kind.IMAGE: ImageSchema, Kind.TABULAR: TabularSchema}
+Schema = ImageSchema | TabularSchema | TextSchema
+KINDS: Mapping[Kind, type[Schema]] = {Kind.IMAGE: ImageSchema, Kind.TABULAR: TabularSchema, Kind.TEXT: TextSchema}
 
 
 def schema_from_json(value: Mapping[str, Any]) -> Schema:

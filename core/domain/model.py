@@ -173,6 +173,12 @@ class BackboneRecipe:
     weight_decay: float = 0.05
     shift: int = 1
     """Pixels by which public images are shifted at random while pre-training."""
+    directory: str | None = None
+    """Where a text encoder lies as Hugging Face writes them; its sizes replace width, layers and heads."""
+    directory_digest: str | None = None
+    """Hex digest of its files, found at registration."""
+    tokens: int | None = None
+    """How many tokens of a text are read; None: 128."""
 
     def __post_init__(self) -> None:
         _refuse_unless(0 < self.heads <= 64 and self.width % self.heads == 0, "width must be a multiple of heads")
@@ -184,6 +190,16 @@ class BackboneRecipe:
         _refuse_unless(0 < self.learning_rate < 1, "learning_rate must lie between 0 and 1")
         _refuse_unless(0 <= self.weight_decay < 1, "weight_decay must lie in 0..1")
         _refuse_unless(0 <= self.shift <= 16, "shift must lie in 0..16")
+        _refuse_unless(self.tokens is None or 2 <= self.tokens <= 512, "tokens must lie in 2..512")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it without what only texts have, where that is not said: keys of the time before texts must hold."""
+        later = ("directory", "directory_digest", "tokens")
+        return {name: value for name, value in asdict(self).items() if name not in later or value is not None}
+
+    def key_inputs(self) -> dict[str, Any]:
+        """Return all that decides its tensors; where the directory lies does not."""
+        return {name: value for name, value in self.as_json().items() if name != "directory"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +257,7 @@ class Recipe:
         )
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "backbone": self.backbone.as_json()}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Recipe:

@@ -33,7 +33,11 @@ class BackboneShape(Protocol):
 
     @property
     def width(self) -> int:
-        """How many numbers a state has, and how many features a head reads."""
+        """How many features a head reads."""
+
+    @property
+    def state_width(self) -> int:
+        """How many numbers are kept of a state between layers: its width, and what else must travel with it."""
 
     @property
     def outputs(self) -> int:
@@ -75,13 +79,13 @@ class Backbone(Protocol):
         """By name; `head.weight` and `head.bias` are the public head."""
 
     def embed(self, inputs: Tensor) -> Tensor:
-        """Return (n, tokens, width) states at boundary 0 for (n, *input_shape) inputs."""
+        """Return (n, tokens, state_width) states at boundary 0 for (n, *input_shape) inputs."""
 
     def folded(self, layers: range, adapters: Adapters, scale: float) -> tuple[LayerWeights, ...]:
         """Return what each of these layers multiplies by, factors folded in where there are any."""
 
     def run(self, hidden: Tensor, weights: Iterable[LayerWeights]) -> Tensor:
-        """Return (n, tokens, width) states after these layers."""
+        """Return (n, tokens, state_width) states after these layers."""
 
     def top_features(self, hidden: Tensor, weights: Sequence[LayerWeights]) -> Tensor:
         """Return (n, width) features from states below the topmost layers, whose weights are given."""

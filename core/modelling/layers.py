@@ -36,11 +36,15 @@ def run_layer(hidden: Tensor, weights: LayerWeights, heads: int, *, only_class_t
         hidden = hidden[:, :1]
     else:
         query, key, value = linear(normed, *weights.qkv).chunk(3, dim=2)
-    query, key, value = (_split_heads(part, heads) for part in (query, key, value))
-    attended = scaled_dot_product_attention(query, key, value)
-    hidden = hidden + linear(attended.transpose(1, 2).flatten(2), *weights.o)
+    hidden = hidden + linear(attend(query, key, value, heads), *weights.o)
     inner = gelu(linear(norm(hidden, weights.mlp_norm), *weights.mlp_in))
     return hidden + linear(inner, *weights.mlp_out)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, *, mask: Tensor | None = None) -> Tensor:
+    """Return (n, tokens, width) what each query finds among the values; a mask is true where it may look."""
+    query, key, value = (_split_heads(part, heads) for part in (query, key, value))
+    return scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)
 
 
 def norm(states: Tensor, pair: tuple[Tensor, Tensor]) -> Tensor:

@@ -33,6 +33,10 @@ class TransformerShape(ABC):
     task: TaskName = TaskName.CLASSIFICATION
 
     @property
+    def state_width(self) -> int:
+        return self.width
+
+    @property
     @abstractmethod
     def tokens(self) -> int:
         """The class token and one for every part of an input."""

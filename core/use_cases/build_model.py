@@ -63,31 +63,26 @@ def _present_key(session: Connection, model: Row[Any]) -> str:
 def _pretrain(job: Row[Any], doors: Doors, model: Row[Any], schema: Schema, rows: PlainRows) -> dict[str, Any]:
     from core.modelling.determinism import environment, pinned
     from core.modelling.tensors import to_bytes
-    from core.unlearning.exact.backbone import backbone_digest, drawn, pretrain
-    from core.use_cases.modalities import as_inputs, as_targets, backbone_shape
+    from core.unlearning.exact.backbone import backbone_digest
+    from core.use_cases.make_backbone import make_backbone
 
     pinned(doors.settings.trainer_threads)
     recipe = Recipe.from_json(model.recipe).backbone
-    shape = backbone_shape(schema, recipe)
 
     def report(epoch: int) -> None:
         with doors.database.transaction() as session:
             progress = {"stage": "backbone", "done": epoch, "total": recipe.epochs}
             jobs.report_progress(session, job.id, job.fence, progress)
 
-    # Sorted by reference, so that the order of upload is no part of the result.
-    order = sorted(range(len(rows)), key=lambda row: rows.records[row].tobytes())
-    arrays = {name: array[order] for name, array in rows.arrays.items()}
-    inputs, targets = as_inputs(schema, arrays), as_targets(schema, arrays)
     seed = int(model.backbone_key[:15], 16)
-    if len(rows):
-        tensors = pretrain(inputs, targets, shape, recipe, seed=seed, progress=report)
-    else:
-        tensors = drawn(shape, seed=seed)
+    tensors = make_backbone(rows, schema, recipe, seed=seed, settings=doors.settings, progress=report)
+    learned: dict[str, Any] = {"records": len(rows), "epochs": recipe.epochs if len(rows) else 0}
+    if recipe.directory_digest is not None:
+        learned["directory_digest"] = recipe.directory_digest
     data_key_id = new_identifier("bbk")
     return {
         "digest": backbone_digest(tensors),
         "object_digest": doors.put_sealed(data_key_id, to_bytes(tensors)),
         "data_key_id": data_key_id,
-        "training": {"environment": environment(), "records": len(rows), "epochs": recipe.epochs if len(rows) else 0},
+        "training": {"environment": environment(), **learned},
     }

@@ -62,7 +62,8 @@ class ServedModel:
         """Return for n questions, as `core.datasets.kinds` reads them, a label and its probability, or a value."""
         from core.use_cases.modalities import answers, as_inputs
 
-        return answers(self.schema, self.ensemble.logits(as_inputs(self.schema, questions)))
+        inputs = as_inputs(self.schema, questions, self.ensemble.backbone)
+        return answers(self.schema, self.ensemble.logits(inputs))
 
 
 @dataclass(frozen=True)

@@ -225,5 +225,7 @@ def _limitations(doors: Doors, request: Row[Any], backbone: Limitation) -> list[
 
 def _backbone_limitation(session: Connection, model: Row[Any] | None) -> Limitation:
     backbone = None if model is None else models.find_backbone(session, model.tenant_id, model.backbone_key)
+    if backbone is not None and "directory_digest" in backbone.training:
+        return Limitation.BACKBONE_LEARNED_ELSEWHERE
     learned = backbone is None or backbone.training["records"]
     return Limitation.BACKBONE_NOT_COVERED if learned else Limitation.BACKBONE_LEARNED_NOTHING

@@ -13,18 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.datasets.image_schema import ImageSchema
-from core.datasets.schema import Schema
+from core.datasets.schema import Schema, TabularSchema, TextSchema
 from core.domain.model import BackboneRecipe
 from core.domain.task import Classification, Regression
 from core.modelling import images, tabular
-from core.modelling.backbone import BackboneShape
+from core.modelling.backbone import Backbone, BackboneShape
 from core.modelling.tabular_transformer import TabularTransformerShape
+from core.modelling.tensors import NamedTensors
+from core.modelling.text_transformer import TextTransformer, TextTransformerShape
 from core.modelling.vision_transformer import VisionTransformerShape
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def backbone_shape(schema: Schema, recipe: BackboneRecipe) -> BackboneShape:
+def backbone_shape(schema: ImageSchema | TabularSchema, recipe: BackboneRecipe) -> BackboneShape:
     """Return the shape of the backbone that a recipe means for such rows.
 
     Raises:
@@ -43,8 +45,29 @@ def backbone_shape(schema: Schema, recipe: BackboneRecipe) -> BackboneShape:
     )
 
 
-def as_inputs(schema: Schema, arrays: Arrays) -> Tensor:
-    """Return (n, *input_shape) what a backbone reads, from rows or from questions."""
+def backbone_of(schema: Schema, recipe: BackboneRecipe, tensors: NamedTensors) -> Backbone:
+    """Return the backbone that these tensors are.
+
+    Raises:
+        ValueError: they are those of another.
+    """
+    if isinstance(schema, TextSchema):
+        return TextTransformerShape.of(tensors, recipe, schema.task.outputs).backbone(tensors)
+    return backbone_shape(schema, recipe).backbone(tensors)
+
+
+def as_inputs(schema: Schema, arrays: Arrays, backbone: Backbone | None = None) -> Tensor:
+    """Return (n, *input_shape) what a backbone reads, from rows or from questions.
+
+    Args:
+        schema: the contract, which alone scales values.
+        arrays: the rows, or the questions.
+        backbone: a text's words are counted by the backbone's own tokenizer; other kinds do without.
+    """
+    if isinstance(schema, TextSchema):
+        if not isinstance(backbone, TextTransformer):
+            raise TypeError("texts are read by a text transformer")
+        return backbone.token_ids(arrays["texts"].tolist())
     if isinstance(schema, ImageSchema):
         return images.as_tensor(
             arrays["images"], pixel_minimum=schema.pixel_minimum, pixel_maximum=schema.pixel_maximum

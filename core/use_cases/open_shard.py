@@ -15,7 +15,7 @@ from core.persistence import models
 from core.unlearning.exact.activations import SliceActivations
 from core.unlearning.exact.slice_records import SliceRecords
 from core.use_cases.doors import Doors
-from core.use_cases.modalities import as_inputs, as_targets, backbone_shape
+from core.use_cases.modalities import as_inputs, as_targets, backbone_of
 from core.use_cases.read_rows import PlainRows, read_rows
 from core.use_cases.shard_plan import ShardPlan
 
@@ -27,16 +27,17 @@ def open_activations(doors: Doors, plan: ShardPlan) -> SliceActivations:
         KeyDestroyed: rows were erased since the plan was read.
     """
     schema = plan.schema
+    backbone = open_backbone(doors, plan.model, plan.recipe, schema)
 
     def opened(number: int, rows: PlainRows) -> SliceRecords:
-        inputs, targets = as_inputs(schema, rows.arrays), as_targets(schema, rows.arrays)
+        inputs, targets = as_inputs(schema, rows.arrays, backbone), as_targets(schema, rows.arrays)
         return SliceRecords.sorted_by_reference(number, rows.records, rows.contents, inputs=inputs, targets=targets)
 
     slices = {
         number: opened(number, read_rows(doors, blocks, schema=schema, keep=plan.members))
         for number, blocks in plan.blocks
     }
-    return SliceActivations(open_backbone(doors, plan.model, plan.recipe, schema), slices)
+    return SliceActivations(backbone, slices)
 
 
 def open_backbone(doors: Doors, model: Row[Any], recipe: Recipe, schema: Schema) -> Backbone:
@@ -50,4 +51,4 @@ def open_backbone(doors: Doors, model: Row[Any], recipe: Recipe, schema: Schema)
     if row is None:
         raise NoBackboneYet
     tensors = from_bytes(doors.get_sealed(row.data_key_id, row.object_digest))
-    return backbone_shape(schema, recipe.backbone).backbone(tensors)
+    return backbone_of(schema, recipe.backbone, tensors)

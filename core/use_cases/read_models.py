@@ -96,7 +96,7 @@ def describe_model(session: Connection, row: Row[Any]) -> dict[str, Any]:
         "backbone": None
         if backbone is None
         else {
-            "source": "public_rows" if backbone.training["records"] else "chance",
+            "source": _source(backbone.training),
             "records": backbone.training["records"],
         },
         "nodes": nodes.count_nodes(session, row.id) | {"complete": recipe.shards * len(family.parents)},
@@ -115,6 +115,12 @@ def describe_model(session: Connection, row: Row[Any]) -> dict[str, Any]:
         },
         "created_at": moment(row.created_at),
     }
+
+
+def _source(training: dict[str, Any]) -> str:
+    if "directory_digest" in training:
+        return "directory"
+    return "public_rows" if training["records"] else "chance"
 
 
 def _find(session: Connection, caller: Caller, model: str) -> Row[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -28,6 +28,7 @@ from core.lattice.placement import place
 from core.lattice.planner.question import PlanQuestion
 from core.lattice.planner.target import Target, shortfalls, without_repair
 from core.persistence import datasets, jobs, models
+from core.use_cases.adopt_encoder import adopt_encoder
 from core.use_cases.answer_once import Answer, OnceKey, answer_once
 from core.use_cases.doors import Doors
 from core.use_cases.ingest_lock import share_ingest_lock
@@ -54,10 +55,12 @@ def register_model(order: ModelOrder, *, caller: Caller, once: OnceKey, doors: D
 
     Raises:
         DatasetNotFound: the tenant has no such data set.
+        Impossible, PathNotAllowed: the encoder's directory will not do.
         NoPublicPart, TooFewLayers, TooFewOwners: the lattice cannot be built on it.
         NameTaken: the tenant has a model of that name.
     """
     caller.require(Scope.MODELS_WRITE)
+    order = _adopted(order, caller, doors)
     # Before the transaction: a simulation takes as long as it takes, and an upload may be waiting for the lock.
     warned = [] if order.target is None else shortfalls(_question(order.recipe), order.target)
     try:
@@ -66,6 +69,16 @@ def register_model(order: ModelOrder, *, caller: Caller, once: OnceKey, doors: D
         if "models_name_unique" not in str(error.orig):
             raise
         raise NameTaken("a model of that name exists already") from None
+
+
+def _adopted(order: ModelOrder, caller: Caller, doors: Doors) -> ModelOrder:
+    """Return the order with what its encoder's directory says; reading that takes its time and needs no lock."""
+    with doors.database.transaction() as session:
+        dataset = datasets.find_dataset(session, caller.tenant_id, order.dataset)
+    if dataset is None:
+        return order
+    recipe = adopt_encoder(order.recipe, schema_from_json(dataset.schema), doors.settings)
+    return order if recipe is order.recipe else replace(order, recipe=recipe)
 
 
 def _register(session: Connection, order: ModelOrder, warned: list[str], caller: Caller, doors: Doors) -> Answer:
@@ -148,7 +161,7 @@ def backbone_key(recipe: Recipe, dataset: Row[Any], public_leaves: list[bytes]) 
     """Return the name under which a backbone is cached: a digest of the recipe and of the public rows it learns."""
     inputs = {
         "trainer_protocol": TRAINER_PROTOCOL,
-        "recipe": asdict(recipe.backbone),
+        "recipe": recipe.backbone.key_inputs(),
         "rows": commit(public_leaves),
         "schema": dataset.schema,
     }

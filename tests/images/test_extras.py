@@ -20,6 +20,7 @@ EXTRAS = {
     "matplotlib": "demo",
     "sklearn": "demo",
     "pyarrow": "parquet",
+    "tokenizers": "worker",
 }
 MAY_NEED_AN_EXTRA = (
     "core/modelling/",

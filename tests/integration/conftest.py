@@ -17,7 +17,7 @@ import pytest
 from cli import private_postgres
 from core.persistence.database import Database, migrate
 from core.settings import Settings
-from core.use_cases.doors import Doors, open_doors
+from core.use_cases.doors import DEFAULT_TENANT, Doors, open_doors
 from core.use_cases.prepare_service import prepare_service
 from tests.integration.world import settle
 from tests.servers import Ceph, ceph
@@ -90,3 +90,20 @@ def _named(url: str, name: str) -> str:
     address, _, query = url.partition("?")
     base = address.rpartition("/")[0] if address.count("/") > 2 else address
     return f"{base}/{name}" + (f"?{query}" if query else "")
+
+
+@pytest.fixture
+def elsewhere(database_url: str, doors: Doors, tmp_path: Path, server_url: str, template: str) -> Iterator[Doors]:
+    """Return another deployment with a database, objects and keys of its own, but the same tenant key."""
+    first = database_url.partition("?")[0].rpartition("/")[2]
+    name = f"{first}_b"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        other = open_doors(
+            Settings(database_url=database_url.replace(first, name, 1), data_directory=tmp_path / "elsewhere")
+        )
+        other.keys.put(f"tenant_{DEFAULT_TENANT}", doors.tenant_key(DEFAULT_TENANT))
+        prepare_service(other)
+        yield other
+        other.database.close()
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import psycopg
 import pytest
 
 from core.domain.manifest import Manifest
 from core.domain.model import FamilyName
-from core.settings import Settings
 from core.use_cases.accept_deletion import accept_deletion
-from core.use_cases.doors import DEFAULT_TENANT, Doors, open_doors
-from core.use_cases.prepare_service import prepare_service
+from core.use_cases.doors import Doors
 from core.use_cases.resolve_subjects import DeletionOrder, RecordSubject
 from tests.integration import table_world
 from tests.integration.world import (
@@ -27,23 +21,6 @@ from tests.integration.world import (
     make_recipe,
     serving,
 )
-
-
-@pytest.fixture
-def elsewhere(database_url: str, doors: Doors, tmp_path: Path, server_url: str, template: str) -> Iterator[Doors]:
-    """Return another deployment with a database, objects and keys of its own, but the same tenant key."""
-    first = database_url.partition("?")[0].rpartition("/")[2]
-    name = f"{first}_b"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        other = open_doors(
-            Settings(database_url=database_url.replace(first, name, 1), data_directory=tmp_path / "elsewhere")
-        )
-        other.keys.put(f"tenant_{DEFAULT_TENANT}", doors.tenant_key(DEFAULT_TENANT))
-        prepare_service(other)
-        yield other
-        other.database.close()
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.mark.parametrize("family", FamilyName)

@@ -38,7 +38,7 @@ class SliceActivations:
     @torch.no_grad()
     def _computed(self, boundary: int, inputs: Tensor) -> Tensor:
         shape = self.backbone.shape
-        hidden = torch.empty(len(inputs), shape.tokens, shape.width)
+        hidden = torch.empty(len(inputs), shape.tokens, shape.state_width)
         for start in range(0, len(inputs), BATCH_ROWS):
             rows = inputs[start : start + BATCH_ROWS]
             padded = torch.zeros(BATCH_ROWS, *shape.input_shape, dtype=inputs.dtype)

@@ -42,7 +42,7 @@ class Loader:
         # One row of padding at the end, where index -1 finds it.
         self._targets = torch.cat([*(part.targets for part in parts), torch.zeros(1, dtype=parts[0].targets.dtype)])
         hidden = [activations.at(boundary, number) for number in slices]
-        self._hidden = torch.cat([*hidden, torch.zeros(1, shape.tokens, shape.width)])
+        self._hidden = torch.cat([*hidden, torch.zeros(1, shape.tokens, shape.state_width)])
         header = canonical([key, list(slices), list(shape.input_shape)])
         self._digest = hashlib.sha256(b"lethe fed data\x00" + header + b"\x00")
 
