@@ -17,6 +17,7 @@ from cli import (
     models,
     plan,
     prepare,
+    replay,
     requests,
     serve,
     up,
@@ -51,6 +52,7 @@ app.add_typer(requests.app, name="requests", rich_help_panel=USE)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=USE)
 
 app.command(rich_help_panel=TRUST)(verify.verify)
+app.command(rich_help_panel=TRUST)(replay.replay)
 app.add_typer(audit.app, name="audit", rich_help_panel=TRUST)
 app.command(rich_help_panel=TRUST)(fsck.fsck)
 

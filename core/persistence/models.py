@@ -123,6 +123,12 @@ def find_model(session: Connection, tenant_id: str, model_id: str) -> Row[Any] |
     return session.execute(query).first()
 
 
+def find_anywhere(session: Connection, model_id: str) -> Row[Any] | None:
+    """Return a model by id or by name whosever it is, for an operator's command; the oldest of several of one name."""
+    query = select(models).where((models.c.id == model_id) | (models.c.name == model_id))
+    return session.execute(query.order_by((models.c.id == model_id).desc(), models.c.created_at)).first()
+
+
 def get_model(session: Connection, model_id: str) -> Row[Any]:
     return session.execute(select(models).where(models.c.id == model_id)).one()
 

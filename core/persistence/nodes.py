@@ -29,7 +29,7 @@ from sqlalchemy.dialects.postgresql import insert
 from core.audit.entry import Action
 from core.domain.manifest import NodeEntry
 from core.persistence import audit
-from core.persistence.tables import among, metadata, one_of, tenant_column, time_column
+from core.persistence.tables import among, json_column, metadata, one_of, tenant_column, time_column
 
 
 class NodeState(StrEnum):
@@ -58,6 +58,7 @@ nodes = Table(
     Column("records", Integer, nullable=False),
     Column("epochs", Integer, nullable=False),
     Column("seconds", Float, nullable=False),
+    json_column("environment", nullable=True),
     time_column("created_at"),
     time_column("died_at", nullable=True),
     Column("died_for", Text, nullable=True),

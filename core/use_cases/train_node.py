@@ -188,6 +188,8 @@ def _commit(job: Row[Any], doors: Doors, plan: ShardPlan, spec: NodeSpec, traine
 def _keep(  # noqa: PLR0913, PLR0917 - everything that one commit says
     job: Row[Any], doors: Doors, plan: ShardPlan, spec: NodeSpec, trained: TrainedNode, sealed: dict[str, str]
 ) -> None:
+    from core.modelling.determinism import environment
+
     entry = NodeEntry(
         key=spec.key,
         shard=spec.shard,
@@ -213,6 +215,7 @@ def _keep(  # noqa: PLR0913, PLR0917 - everything that one commit says
             records=trained.records,
             epochs=trained.epochs,
             seconds=trained.seconds,
+            environment=environment(),
         )
         nodes.drop_draft(session, sealed["data_key_id"])
         settle(session, model, spec, job, trained.seconds)
