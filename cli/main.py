@@ -13,6 +13,7 @@ from cli import (
     health,
     jobs,
     keys,
+    lineage,
     migrate,
     models,
     plan,
@@ -53,6 +54,8 @@ app.add_typer(jobs.app, name="jobs", rich_help_panel=USE)
 
 app.command(rich_help_panel=TRUST)(verify.verify)
 app.command(rich_help_panel=TRUST)(replay.replay)
+app.command(rich_help_panel=TRUST)(lineage.lineage)
+app.command(rich_help_panel=TRUST)(lineage.trace)
 app.add_typer(audit.app, name="audit", rich_help_panel=TRUST)
 app.command(rich_help_panel=TRUST)(fsck.fsck)
 
