@@ -9,6 +9,7 @@ from cli import (
     datasets,
     delete,
     demo,
+    export,
     fsck,
     health,
     jobs,
@@ -49,6 +50,7 @@ app.add_typer(datasets.app, name="datasets", rich_help_panel=USE)
 app.command(rich_help_panel=USE)(plan.plan)
 app.add_typer(models.app, name="models", rich_help_panel=USE)
 app.command(rich_help_panel=USE)(delete.delete)
+app.command(rich_help_panel=USE)(export.export)
 app.add_typer(requests.app, name="requests", rich_help_panel=USE)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=USE)
 
