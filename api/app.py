@@ -19,6 +19,7 @@ from api.routes import (
     deletions,
     health,
     jobs,
+    lineage,
     models,
     plans,
     suppressions,
@@ -57,7 +58,19 @@ def create_app(doors: Doors | None = None) -> FastAPI:
         webhooks=webhooks.callbacks,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    for page in (deletions, suppressions, datasets, models, plans, jobs, certificates, audit, webhooks, access):
+    for page in (
+        deletions,
+        suppressions,
+        datasets,
+        models,
+        plans,
+        lineage,
+        jobs,
+        certificates,
+        audit,
+        webhooks,
+        access,
+    ):
         app.include_router(page.router, responses=documentation.PROBLEMS)
     app.include_router(health.router, responses=documentation.UNREADY)
     problems.install(app)

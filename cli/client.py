@@ -41,11 +41,11 @@ class Client:
         self, path: str, body: Any = None, *, idempotency_key: str | None = None, seen: int | None = None
     ) -> dict[str, Any]:
         """Post a JSON value; `seen` is the row version that was looked at, and the service refuses if it changed."""
-        condition = {} if seen is None else {"If-Match": f'"{seen}"'}
-        return self._json("POST", path, json=body, headers=_once(idempotency_key) | condition)
+        return self._json("POST", path, json=body, headers=_once(idempotency_key) | _condition(seen))
 
-    def patch(self, path: str, body: Any) -> dict[str, Any]:
-        return self._json("PATCH", path, json=body)
+    def patch(self, path: str, body: Any, *, seen: int | None = None) -> dict[str, Any]:
+        """Send a change; `seen` as in `post`."""
+        return self._json("PATCH", path, json=body, headers=_condition(seen))
 
     def delete(self, path: str) -> dict[str, Any]:
         return self._json("DELETE", path)
@@ -98,6 +98,10 @@ class Client:
 
 def _once(key: str | None) -> dict[str, str]:
     return {"Idempotency-Key": key} if key else {}
+
+
+def _condition(seen: int | None) -> dict[str, str]:
+    return {} if seen is None else {"If-Match": f'"{seen}"'}
 
 
 def _root(address: str) -> str:

@@ -65,7 +65,10 @@ def delete(
     """Make models forget people or records."""
     with told(as_json):
         body = {
-            "subject": {"identities": _identities(identity or [], identity_file), "records": _records(records or [])},
+            "subject": {
+                "identities": read_identities(identity or [], identity_file),
+                "records": read_records(records or []),
+            },
             "scope": {"models": model},
             "copies": copies,
             "external_id": external_id,
@@ -151,7 +154,7 @@ def _refuse_to_wait(request: dict[str, Any]) -> None:
         raise CommandFailed(f"{name} was {state}", str(state))
 
 
-def _identities(named: list[str], file: Path | None) -> list[dict[str, str]]:
+def read_identities(named: list[str], file: Path | None) -> list[dict[str, str]]:
     if file is not None:
         try:
             text = read_file(file).decode()
@@ -168,7 +171,7 @@ def _identity(number: int, text: str) -> dict[str, str]:
     return {"identity_type": kind.strip(), "identity_value": value.strip()}
 
 
-def _records(named: list[str]) -> list[dict[str, Any]]:
+def read_records(named: list[str]) -> list[dict[str, Any]]:
     subjects = []
     for number, text in enumerate(named, start=1):
         dataset, _, listed = text.partition("=")

@@ -9,14 +9,17 @@ from cli import (
     datasets,
     delete,
     demo,
+    export,
     fsck,
     health,
     jobs,
     keys,
+    lineage,
     migrate,
     models,
     plan,
     prepare,
+    replay,
     requests,
     serve,
     up,
@@ -47,10 +50,14 @@ app.add_typer(datasets.app, name="datasets", rich_help_panel=USE)
 app.command(rich_help_panel=USE)(plan.plan)
 app.add_typer(models.app, name="models", rich_help_panel=USE)
 app.command(rich_help_panel=USE)(delete.delete)
+app.command(rich_help_panel=USE)(export.export)
 app.add_typer(requests.app, name="requests", rich_help_panel=USE)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=USE)
 
 app.command(rich_help_panel=TRUST)(verify.verify)
+app.command(rich_help_panel=TRUST)(replay.replay)
+app.command(rich_help_panel=TRUST)(lineage.lineage)
+app.command(rich_help_panel=TRUST)(lineage.trace)
 app.add_typer(audit.app, name="audit", rich_help_panel=TRUST)
 app.command(rich_help_panel=TRUST)(fsck.fsck)
 

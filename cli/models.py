@@ -11,6 +11,7 @@ import typer
 
 from cli.options import Data, Once, Url, connect, read_file, read_numbers
 from cli.output import CommandFailed, Json, details, progress, say, show, table, told, unusable
+from core.domain.repair import RepairMode
 
 if TYPE_CHECKING:
     from cli.client import Client
@@ -163,6 +164,41 @@ def repair(
     with told(as_json), connect(url, data) as client:
         found = client.post(f"/v1/models/{model}:repair", idempotency_key=idempotency_key)
         show(found, as_json, lambda: say(f"{found['id']} is looked through; watch `lethe jobs list`."))
+
+
+@app.command("set-repair")
+def set_repair(
+    model: Model,
+    policy: Annotated[RepairMode | None, typer.Argument(help="off, full or budget; budget may be left out.")] = None,
+    slice_epochs_per_deletion: Annotated[
+        float | None, typer.Option(help="Budget: credited with every deletion. A node of depth k costs k.")
+    ] = None,
+    compute_minutes_per_hour: Annotated[
+        float | None, typer.Option(help="Budget: minutes of training an hour, of all processes together.")
+    ] = None,
+    seen: Annotated[int | None, typer.Option(help="Refuse if the model's row version is not this any more.")] = None,
+    url: Url = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Change how eagerly a model is repaired after deletions, while it runs."""
+    with told(as_json):
+        budget = {
+            name: value
+            for name, value in {
+                "slice_epochs_per_deletion": slice_epochs_per_deletion,
+                "compute_minutes_per_hour": compute_minutes_per_hour,
+            }.items()
+            if value is not None
+        }
+        if (policy in {RepairMode.OFF, RepairMode.FULL}) == bool(budget) or len(budget) > 1:
+            raise unusable(
+                "say off, full, or a budget: --slice-epochs-per-deletion or --compute-minutes-per-hour, not both"
+            )
+        change = {"repair_budget": budget} if budget else {"repair": policy}
+        with connect(url, data) as client:
+            found = client.patch(f"/v1/models/{model}", {"policy": change}, seen=seen)
+            show(found, as_json, lambda: details({"id": found["id"], "repair": found["repair"]}))
 
 
 def wait_until_live(client: Client, model_id: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The rounds that somebody has to make: free the jobs of dead workers, finish off drafts, certify repairs, call back.
 
-    upkeep     every second: reaper, drafts, certificates of repaired models, checkpoints
+    upkeep     every second: reaper, drafts, repairs that a budget held up, certificates of repaired models, checkpoints
     webhooks   every second: deliveries that are due
     orphans    every LETHE_ORPHAN_SECONDS: keys and objects that a killed process left behind
 
@@ -24,6 +24,7 @@ from core.use_cases.look_after import (
     certify_repaired,
     destroy_abandoned_drafts,
     free_expired_jobs,
+    resume_repairs,
     sign_checkpoint_if_grown,
 )
 
@@ -61,6 +62,7 @@ class Upkeep:
         settings = self.doors.settings
         free_expired_jobs(self.doors)
         destroy_abandoned_drafts(self.doors)
+        resume_repairs(self.doors)
         certify_repaired(self.doors, self.name)
         if time.monotonic() - self._signed > settings.checkpoint_seconds:
             sign_checkpoint_if_grown(self.doors)

@@ -6,13 +6,14 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import Caller, Cursor, DoorsDoor, Limit, MaybeKey, answered, needs, once
-from api.documentation import BODY
+from api.dependencies import Caller, Cursor, DoorsDoor, Limit, MaybeKey, SeenVersion, answered, needs, once
+from api.documentation import BODY, STALE
 from api.schemas.answers import FullVersion, Model, Node, RegisteredModel, Version
 from api.schemas.common import Page
-from api.schemas.models import ModelBody
+from api.schemas.models import ModelBody, ModelChangeBody
 from core.domain.access import Scope
 from core.domain.errors import BadInput
+from core.use_cases.change_model import change_model
 from core.use_cases.read_models import read_model, read_models, read_nodes, read_version, read_versions
 from core.use_cases.register_model import register_model
 from core.use_cases.repair_model import repair_model
@@ -49,8 +50,22 @@ def list_models(caller: Caller, doors: DoorsDoor) -> dict[str, Any]:
     dependencies=[needs(Scope.MODELS_READ)],
     summary="Look at one model, by id or name",
 )
-def get_model(model: str, caller: Caller, doors: DoorsDoor) -> dict[str, Any]:
-    return read_model(model, caller=caller, doors=doors)
+def get_model(model: str, caller: Caller, doors: DoorsDoor, response: Response) -> dict[str, Any]:
+    return _tagged(read_model(model, caller=caller, doors=doors), response)
+
+
+@router.patch(
+    "/{model}",
+    response_model=Model,
+    responses=BODY | STALE,
+    dependencies=[needs(Scope.MODELS_WRITE)],
+    summary="Change how eagerly a model is repaired",
+)
+def change(
+    model: str, body: ModelChangeBody, caller: Caller, doors: DoorsDoor, seen: SeenVersion, response: Response
+) -> dict[str, Any]:
+    """What waits goes by the new policy from the next node on. Another budget begins with an empty balance."""
+    return _tagged(change_model(model, body.as_change(), caller=caller, doors=doors, seen=seen), response)
 
 
 @router.get(
@@ -97,3 +112,8 @@ def repair(model: str, caller: Caller, doors: DoorsDoor, key: MaybeKey, response
     """Try again after jobs gave up or were cancelled. Nothing is trained twice, and what waits already is enough."""
     once_key = once("POST /v1/models/{model}:repair", key, model.encode())
     return answered(response, repair_model(model, caller=caller, once=once_key, doors=doors))
+
+
+def _tagged(found: dict[str, Any], response: Response) -> dict[str, Any]:
+    response.headers["ETag"] = f'"{found["row_version"]}"'
+    return found

@@ -11,6 +11,7 @@ from core.domain.access import Scope
 from core.domain.deletion import CopiesPolicy, RequestState, Result, WaitReason
 from core.domain.job import JobKind, JobState, Lane
 from core.domain.model import FamilyName, Guarantee, ModelState, PriorRule
+from core.domain.repair import RepairMode
 
 
 class Copies(Shown):
@@ -134,6 +135,33 @@ class ShownRecipe(Shown):
 class ShownPolicy(Shown):
     approval_required: bool
     repair: bool
+    repair_budget: dict[str, float] | None = Field(
+        default=None, description="Null: whatever it takes, or no repair at all."
+    )
+
+
+class RepairTaken(Shown):
+    slice_epochs: float
+    seconds: float
+
+
+class WaitingShard(Shown):
+    shard: int
+    needs: float = Field(description="What its next node costs, in the balance's unit.")
+    restores_depth: bool
+
+
+class Repair(Shown):
+    """The policy's account."""
+
+    policy: RepairMode
+    budget: dict[str, float] | None
+    balance: float | None = Field(
+        description="What may be spent now; below zero where a node took longer than expected."
+    )
+    unit: Literal["slice_epochs", "seconds"] | None
+    taken: RepairTaken = Field(description="By all repairs of the model so far, whatever the policy.")
+    waiting_shards: list[WaitingShard] = Field(description="Shards whose next node the budget does not pay for yet.")
 
 
 class Occupancy(Shown):
@@ -190,12 +218,14 @@ class Model(Shown):
     state: ModelState
     recipe: ShownRecipe
     policy: ShownPolicy
+    repair: Repair | None = Field(default=None, description="Null only in a kept answer of an older release.")
     occupancy: Occupancy
     backbone: Backbone | None = Field(description="Null until it is there.")
     nodes: NodeCounts
     jobs: OpenJobs
     deleted_records: int
     serving: Serving | None
+    row_version: int = Field(default=1, description="The ETag, for If-Match.")
     created_at: Time
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from api.schemas.datasets import Name
 from api.schemas.plans import TargetBody
@@ -18,6 +19,8 @@ from core.domain.model import (
     Recipe,
     default_family,
 )
+from core.domain.repair import LARGEST, RepairBudget
+from core.use_cases.change_model import ModelChange
 from core.use_cases.register_model import ModelOrder
 
 _BACKBONE, _NODE = BackboneRecipe(), NodeRecipe()
@@ -97,11 +100,82 @@ class RecipeBody(BaseModel):
         )
 
 
+class RepairBudgetBody(BaseModel):
+    """One of the two. What is not spent is kept, up to an hour's worth or the cost of the whole lattice."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    slice_epochs_per_deletion: float | None = Field(
+        default=None, gt=0, le=LARGEST, description="Credited with every deletion; a node of depth k costs k."
+    )
+    compute_minutes_per_hour: float | None = Field(
+        default=None, gt=0, le=LARGEST, description="Credited as time goes by; all training processes together."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.slice_epochs_per_deletion is None) == (self.compute_minutes_per_hour is None):
+            raise ValueError("give slice_epochs_per_deletion or compute_minutes_per_hour")
+        return self
+
+    def as_budget(self) -> RepairBudget:
+        return RepairBudget(**self.model_dump())
+
+
+Repair = bool | Literal["off", "full"]
+"""`off` and `full` are false, and true without a budget."""
+
+
 class PolicyBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     approval_required: bool = Field(default=False, description="Deletions wait for a second person.")
-    repair: bool = Field(default=True, description="Rebuild what deletions switched off, in the background.")
+    repair: Repair = Field(default=True, description="Rebuild what deletions switched off, in the background.")
+    repair_budget: RepairBudgetBody | None = Field(default=None, description="Null: whatever it takes.")
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        _refuse_contradiction(self.repair, self.repair_budget)
+        return self
+
+
+def _refuse_contradiction(repair: Repair | None, budget: RepairBudgetBody | None) -> None:
+    if budget is not None and repair in {False, "off", "full"}:
+        raise ValueError("a budget goes with repair: true")
+
+
+class PolicyChange(BaseModel):
+    """What is not said stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    repair: Repair | None = None
+    repair_budget: RepairBudgetBody | None = Field(default=None, description="Null: whatever it takes.")
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        _refuse_contradiction(self.repair, self.repair_budget)
+        return self
+
+
+class ModelChangeBody(BaseModel):
+    """Change a model's repair policy."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"policy": {"repair_budget": {"slice_epochs_per_deletion": 2.8}}}]},
+    )
+
+    policy: PolicyChange
+
+    def as_change(self) -> ModelChange:
+        policy = self.policy
+        said_null = "repair_budget" in policy.model_fields_set and policy.repair_budget is None
+        return ModelChange(
+            repair=None if policy.repair is None else policy.repair not in {False, "off"},
+            budget=policy.repair_budget.as_budget() if policy.repair_budget is not None else None,
+            unlimited=said_null or policy.repair == "full",
+        )
 
 
 class ModelBody(BaseModel):
@@ -152,7 +226,8 @@ class ModelBody(BaseModel):
             recipe=self.recipe.as_recipe(),
             placement_key=None if key is None else base64.b64decode(key.get_secret_value()),
             approval_required=self.policy.approval_required,
-            repair=self.policy.repair,
+            repair=self.policy.repair not in {False, "off"},
+            repair_budget=self.policy.repair_budget.as_budget() if self.policy.repair_budget is not None else None,
             target=None if self.target is None else self.target.as_target(),
         )
 

@@ -36,6 +36,8 @@ class Action(StrEnum):
     MODEL_REGISTERED = "model.registered"
     MODEL_LIVE = "model.live"
     MODEL_FAILED = "model.failed"
+    MODEL_EXPORTED = "model.exported"
+    MODEL_REPAIR_CHANGED = "model.repair_changed"
     BACKBONE_TRAINED = "backbone.trained"
     NODES_COMMITTED = "nodes.committed"
     NODES_SWITCHED_OFF = "nodes.switched_off"

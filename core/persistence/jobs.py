@@ -430,10 +430,12 @@ def has_successor(session: Connection, job: Row[Any]) -> bool:
     return job.lane == Lane.COMPUTE and session.execute(query).first() is not None
 
 
-def running_subjects(session: Connection, subjects: Iterable[str]) -> set[str]:
-    """Return which of these computations are at work right now."""
+def open_subjects(session: Connection, subjects: Iterable[str]) -> set[str]:
+    """Return which of these computations wait or are at work right now."""
     query = select(jobs.c.subject).where(
-        among(jobs.c.subject, list(subjects)), jobs.c.lane == Lane.COMPUTE, jobs.c.state == JobState.RUNNING
+        among(jobs.c.subject, list(subjects)),
+        jobs.c.lane == Lane.COMPUTE,
+        jobs.c.state.in_([JobState.WAITING, JobState.RUNNING]),
     )
     return set(session.execute(query).scalars())
 
@@ -447,6 +449,17 @@ def is_open(session: Connection, model_id: str, prefix: str) -> bool:
         jobs.c.subject.startswith(prefix, autoescape=True),
     )
     return session.execute(query.limit(1)).first() is not None
+
+
+def shards_at_work(session: Connection, model_id: str, *, at_least: int) -> set[int]:
+    """Return the shards of a model that have a computation of at least that priority waiting or running."""
+    query = select(func.split_part(jobs.c.subject, "/", 2)).where(
+        jobs.c.model_id == model_id,
+        jobs.c.kind.in_([JobKind.TRAIN_SHARD, JobKind.TRAIN_NODE]),
+        jobs.c.state.in_([JobState.WAITING, JobState.RUNNING]),
+        jobs.c.priority >= at_least,
+    )
+    return {int(shard) for shard in session.execute(query.distinct()).scalars()}
 
 
 def find_job(session: Connection, tenant_id: str, job_id: str) -> Row[Any] | None:

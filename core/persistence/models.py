@@ -19,8 +19,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     func,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -28,6 +30,7 @@ from sqlalchemy.dialects.postgresql import insert
 from core.audit.entry import Action
 from core.domain.deletion import DeletedRecord
 from core.domain.model import ModelState
+from core.domain.repair import RepairBudget, RepairPolicy
 from core.persistence import audit
 from core.persistence.datasets import records
 from core.persistence.round_trips import Question, array, together
@@ -53,9 +56,12 @@ models = Table(
     Column("state", Text, nullable=False),
     Column("approval_required", Boolean, nullable=False),
     Column("repair", Boolean, nullable=False),
+    json_column("repair_budget", nullable=True),
+    Column("repair_once", Boolean, nullable=False, server_default=false()),
     Column("backbone_key", Text, nullable=False),
     json_column("occupancy"),
     time_column("created_at"),
+    Column("row_version", Integer, nullable=False, server_default=text("1")),
     UniqueConstraint("tenant_id", "name", name="models_name_unique"),
     one_of("state", ModelState),
 )
@@ -121,6 +127,12 @@ def find_model(session: Connection, tenant_id: str, model_id: str) -> Row[Any] |
     return session.execute(query).first()
 
 
+def find_anywhere(session: Connection, model_id: str) -> Row[Any] | None:
+    """Return a model by id or by name whosever it is, for an operator's command; the oldest of several of one name."""
+    query = select(models).where((models.c.id == model_id) | (models.c.name == model_id))
+    return session.execute(query.order_by((models.c.id == model_id).desc(), models.c.created_at)).first()
+
+
 def get_model(session: Connection, model_id: str) -> Row[Any]:
     return session.execute(select(models).where(models.c.id == model_id)).one()
 
@@ -149,6 +161,32 @@ def set_model_state(session: Connection, model: Row[Any], state: ModelState) -> 
     session.execute(update(models).where(models.c.id == model.id).values(state=state))
     action = Action.MODEL_LIVE if state is ModelState.LIVE else Action.MODEL_FAILED
     audit.note(session, action, tenant=model.tenant_id, object=model.id, before=model.state, after=state)
+
+
+def repair_policy(model: Row[Any]) -> RepairPolicy:
+    """Return what a model's row says about repairs; the switch is older than the budget, and old code still reads it."""
+    budget = RepairBudget.from_json(model.repair_budget) if model.repair and model.repair_budget else None
+    return RepairPolicy(wanted=model.repair, budget=budget)
+
+
+def set_repair_policy(session: Connection, model: Row[Any], policy: RepairPolicy) -> None:
+    """Write down another policy of a locked model."""
+    budget = policy.budget.as_json() if policy.budget is not None else None
+    values = {"repair": policy.wanted, "repair_budget": budget, "row_version": models.c.row_version + 1}
+    session.execute(update(models).where(models.c.id == model.id).values(**values, repair_once=False))
+    audit.note(
+        session,
+        Action.MODEL_REPAIR_CHANGED,
+        tenant=model.tenant_id,
+        object=model.id,
+        before=repair_policy(model).mode,
+        after=policy.mode,
+    )
+
+
+def repair_once(session: Connection, model_id: str, *, wanted: bool) -> None:
+    """Say whether a model whose repair is off is being repaired this once, because somebody asked."""
+    session.execute(update(models).where(models.c.id == model_id).values(repair_once=wanted))
 
 
 def slice_epochs(session: Connection, model_id: str, shard: int) -> dict[int, int]:

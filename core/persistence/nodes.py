@@ -29,7 +29,7 @@ from sqlalchemy.dialects.postgresql import insert
 from core.audit.entry import Action
 from core.domain.manifest import NodeEntry
 from core.persistence import audit
-from core.persistence.tables import among, metadata, one_of, tenant_column, time_column
+from core.persistence.tables import among, json_column, metadata, one_of, tenant_column, time_column
 
 
 class NodeState(StrEnum):
@@ -58,6 +58,7 @@ nodes = Table(
     Column("records", Integer, nullable=False),
     Column("epochs", Integer, nullable=False),
     Column("seconds", Float, nullable=False),
+    json_column("environment", nullable=True),
     time_column("created_at"),
     time_column("died_at", nullable=True),
     Column("died_for", Text, nullable=True),
@@ -208,6 +209,23 @@ def servable(rows: Iterable[Row[Any]], slices: int) -> list[NodeEntry]:
     where a whole shard is empty is its full-depth node served, as a fresh build would.
     """
     return [as_entry(row) for row in rows if row.records or len(row.slices) == slices]
+
+
+def depths(session: Connection, model_id: str, slices: int) -> dict[int, int]:
+    """Return the depth at which each shard is served, without the dead ones; see `servable`."""
+    depth = func.cardinality(nodes.c.slices)
+    query = select(nodes.c.shard, func.max(depth)).where(
+        nodes.c.model_id == model_id, nodes.c.state == NodeState.LIVE, (nodes.c.records > 0) | (depth == slices)
+    )
+    return {row.shard: int(row[1]) for row in session.execute(query.group_by(nodes.c.shard))}
+
+
+def seconds_per_slice(session: Connection, model_id: str) -> float:
+    """Return how long the live nodes of a model took to train, per slice that they learned; 0 when there is none."""
+    depth = func.sum(func.cardinality(nodes.c.slices))
+    query = select(func.coalesce(func.sum(nodes.c.seconds) / func.nullif(depth, 0), 0.0))
+    alive = query.where(nodes.c.model_id == model_id, nodes.c.state == NodeState.LIVE)
+    return float(session.execute(alive).scalar_one())
 
 
 def count_nodes(session: Connection, model_id: str) -> dict[str, int]:

@@ -108,6 +108,11 @@ def find_version(session: Connection, model_id: str, version: str) -> Row[Any] |
     return session.execute(select(versions).where(versions.c.model_id == model_id, named)).first()
 
 
+def version_by_id(session: Connection, version_id: str) -> Row[Any] | None:
+    """Return a version whosever it is, for an operator's command."""
+    return session.execute(select(versions).where(versions.c.id == version_id)).first()
+
+
 def list_versions(session: Connection, model_id: str, *, limit: int, before: int | None) -> list[Row[Any]]:
     query = select(versions).where(versions.c.model_id == model_id)
     if before is not None:

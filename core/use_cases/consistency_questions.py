@@ -145,12 +145,14 @@ STATE = (
     ),
     Question(
         REPAIR_STALLED,
-        "the model is not what a fresh build would give, repair is wanted, and no job is open that would mend it",
+        "the model is not what a fresh build would give, repair is wanted, no job is open that would mend it, and no "
+        "shard waits for the repair budget",
         """
         SELECT m.id AS object FROM models m JOIN aliases a ON a.model_id = m.id AND a.name = 'serving'
         JOIN versions v ON v.id = a.version_id AND v.guarantee <> 'retrain_equivalent'
         WHERE m.state = 'live' AND m.repair AND NOT EXISTS (
           SELECT 1 FROM jobs j WHERE j.model_id = m.id AND j.lane = 'compute' AND j.state IN ('waiting', 'running'))
+          AND NOT EXISTS (SELECT 1 FROM repair_shards s WHERE s.model_id = m.id AND s.wanted IS NOT NULL)
         """,
         _WARNING,
     ),

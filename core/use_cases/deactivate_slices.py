@@ -24,6 +24,7 @@ from core.use_cases.doors import Doors
 from core.use_cases.publish_version import publish_version
 from core.use_cases.resolve_subjects import placed
 from core.use_cases.shard_jobs import add_shard_job, wants_training
+from core.use_cases.spend_budget import earn
 
 
 def deactivate_slices(job: Row[Any], *, doors: Doors) -> None:
@@ -72,6 +73,8 @@ def _forget_in_model(session: Connection, doors: Doors, job: Row[Any], request: 
     requests.order_erasures(
         session, ({**common, "key_id": key_id, "object_digest": digest} for key_id, digest in doomed)
     )
+    if struck:
+        earn(session, model)
     if struck and wants_training(doors, model):
         for shard in sorted({where.shard for where in struck}):
             add_shard_job(session, doors, model, shard)

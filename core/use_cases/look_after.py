@@ -12,13 +12,13 @@ from core.domain.errors import OvertakenByDeletion
 from core.domain.job import JobEvent, JobKind, Lane
 from core.domain.model import Guarantee, ModelState
 from core.faults import reach
-from core.persistence import audit, drafts, jobs, models, nodes, requests, versions
+from core.persistence import audit, budgets, drafts, jobs, models, nodes, requests, versions
 from core.persistence.versions import served_versions
 from core.use_cases.doors import Doors
 from core.use_cases.draft_keys import destroy_draft
 from core.use_cases.issue_certificate import issue_certificate, sign_head
 from core.use_cases.keep_ledger import publish_checkpoint
-from core.use_cases.shard_jobs import is_at_rest, publish_shards, shard_of
+from core.use_cases.shard_jobs import is_at_rest, publish_shards, resume, shard_of
 from core.use_cases.shard_members import SliceTrees
 
 
@@ -94,6 +94,17 @@ def destroy_abandoned_drafts(doors: Doors) -> int:
     for draft in abandoned:
         destroy_draft(doors, draft.id)
     return len(found) + len(abandoned)
+
+
+def resume_repairs(doors: Doors) -> int:
+    """Plan every shard whose wish its model's budget meets by now, as time credits it; return how many."""
+    with doors.database.transaction() as session:
+        waiting = budgets.models_in_want(session)
+    resumed = 0
+    for model_id in waiting:
+        with doors.database.transaction() as session:
+            resumed += resume(session, doors, models.lock_model(session, model_id))
+    return resumed
 
 
 def certify_repaired(doors: Doors, worker: str) -> int:

@@ -95,6 +95,11 @@ GAUGES = (
         ("state",),
     ),
     Gauge(
+        "lethe_repair_waiting_shards",
+        "Shards whose next node their model's repair budget does not pay for yet.",
+        "SELECT count(*) FROM repair_shards WHERE wanted IS NOT NULL",
+    ),
+    Gauge(
         "lethe_audit_entries",
         "Entries of the audit log.",
         "SELECT coalesce(max(index) + 1, 0) FROM audit_entries",

@@ -13,6 +13,7 @@ from core.domain.model import Recipe
 from core.lattice.families import family_of
 from core.persistence import jobs, models, nodes, versions
 from core.use_cases.doors import Doors
+from core.use_cases.spend_budget import describe_repair
 from core.use_cases.wording import moment, page, read_cursor
 
 
@@ -91,7 +92,12 @@ def describe_model(session: Connection, row: Row[Any]) -> dict[str, Any]:
         "dataset": row.dataset_id,
         "state": row.state,
         "recipe": row.recipe,
-        "policy": {"approval_required": row.approval_required, "repair": row.repair},
+        "policy": {
+            "approval_required": row.approval_required,
+            "repair": row.repair,
+            "repair_budget": row.repair_budget if row.repair else None,
+        },
+        "repair": describe_repair(session, row),
         "occupancy": row.occupancy,
         "backbone": None
         if backbone is None
@@ -113,6 +119,7 @@ def describe_model(session: Connection, row: Row[Any]) -> dict[str, Any]:
             "full_depth": recipe.slices,
             "degraded": manifest.degraded,
         },
+        "row_version": row.row_version,
         "created_at": moment(row.created_at),
     }
 

@@ -23,6 +23,7 @@ from core.domain.errors import DatasetNotFound, NameTaken, NoPublicPart, TooFewL
 from core.domain.identifiers import new_identifier
 from core.domain.job import JobKind
 from core.domain.model import MINIMUM_OWNERS_PER_SLICE, TRAINER_PROTOCOL, ModelState, Recipe
+from core.domain.repair import RepairBudget
 from core.lattice.occupancy import Occupancy, occupancy, propose
 from core.lattice.placement import place
 from core.lattice.planner.question import PlanQuestion
@@ -46,6 +47,7 @@ class ModelOrder:
     """32 bytes, or None for a fresh one. Written to the key store; no answer ever shows it."""
     approval_required: bool = False
     repair: bool = True
+    repair_budget: RepairBudget | None = None
     target: Target | None = None
     """What is expected of the lattice: checked at registration, with warnings in the answer, and not kept."""
 
@@ -110,6 +112,7 @@ def _register(session: Connection, order: ModelOrder, warned: list[str], caller:
         state=ModelState.REGISTERED,
         approval_required=order.approval_required,
         repair=order.repair,
+        repair_budget=order.repair_budget.as_json() if order.repair_budget is not None else None,
         backbone_key=key,
         occupancy={
             "owners": seats.owners,

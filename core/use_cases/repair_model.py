@@ -12,7 +12,7 @@ from core.use_cases.answer_once import Answer, OnceKey, answer_once
 from core.use_cases.doors import Doors
 from core.use_cases.read_models import describe_model
 from core.use_cases.register_model import add_build_job
-from core.use_cases.shard_jobs import add_shard_job
+from core.use_cases.shard_jobs import add_shard_job, wants_training
 
 
 def repair_model(model: str, *, caller: Caller, once: OnceKey, doors: Doors) -> Answer:
@@ -38,6 +38,9 @@ def repair_model(model: str, *, caller: Caller, once: OnceKey, doors: Doors) -> 
         if models.find_backbone(session, held.tenant_id, held.backbone_key) is None:
             add_build_job(session, doors, held.tenant_id, held.id)
         else:
+            if not wants_training(doors, held):
+                # Its policy stays as it is; asking is enough for this once.
+                models.repair_once(session, held.id, wanted=True)
             for shard in range(Recipe.from_json(held.recipe).shards):
                 add_shard_job(session, doors, held, shard)
         return Answer(status=202, body=describe_model(session, held))

@@ -21,14 +21,15 @@ from sqlalchemy import Connection, Row
 from core.domain.identifiers import new_identifier
 from core.domain.job import JobKind
 from core.domain.model import ModelState, Recipe
-from core.persistence import jobs, nodes, versions
+from core.persistence import budgets, jobs, models, nodes, versions
 from core.unlearning.exact.node_spec import NodeSpec
 from core.use_cases.doors import Doors
 from core.use_cases.publish_version import publish_version
-from core.use_cases.shard_plan import ShardPlan
+from core.use_cases.shard_plan import PLANS_FIRST, ShardPlan
+from core.use_cases.spend_budget import affordable, may_repair, payable
 
-PLANS_FIRST, RESTORES_DEPTH, COMPLETES = 2, 1, 0
-"""Priorities in the compute lane: a plan, a node that brings a shard back to full depth, any other node."""
+REPAIR_OFF = "repair_off"
+"""Error code of a job whose model is not to be repaired any more."""
 
 
 def shard_of(job: Row[Any]) -> int:
@@ -38,7 +39,7 @@ def shard_of(job: Row[Any]) -> int:
 
 def wants_training(doors: Doors, model: Row[Any]) -> bool:
     """Whether a shard that lost nodes is trained: a first build always goes on, a repair where repairs are wanted."""
-    return bool(model.state != ModelState.LIVE or (model.repair and doors.settings.repair))
+    return bool(model.state != ModelState.LIVE or model.repair_once or (doors.settings.repair and may_repair(model)))
 
 
 def add_shard_job(session: Connection, doors: Doors, model: Row[Any], shard: int, *, after: float = 0.0) -> None:
@@ -56,12 +57,20 @@ def add_shard_job(session: Connection, doors: Doors, model: Row[Any], shard: int
     )
 
 
+def resume(session: Connection, doors: Doors, model: Row[Any]) -> int:
+    """Plan the shards whose wishes the budget meets now; return how many."""
+    met = payable(session, model) if wants_training(doors, model) else []
+    for shard in met:
+        add_shard_job(session, doors, model, shard)
+    return len(met)
+
+
 def add_ready_jobs(session: Connection, doors: Doors, plan: ShardPlan) -> int:
     """Ask for every missing node whose parent is live, or that stands on the bare backbone; return how many are new."""
     live = {row.key for row in plan.live} | {None}
     first, rest = plan.steps()
     ready = [spec for spec in first + rest if spec.parent_key in live]
-    return _add_node_jobs(session, doors, plan, ready, {spec.key for spec in first})
+    return _add_node_jobs(session, doors, plan, ready, {spec.key for spec in first}, whole=True)
 
 
 def go_on(session: Connection, doors: Doors, model: Row[Any], plan: ShardPlan, spec: NodeSpec, job: Row[Any]) -> None:  # noqa: PLR0913, PLR0917 - one commit, told whole
@@ -82,11 +91,20 @@ def go_on(session: Connection, doors: Doors, model: Row[Any], plan: ShardPlan, s
             add_shard_job(session, doors, model, plan.shard)
         return
     first, rest = present.steps()
-    children = [child for child in first + rest if child.parent_key == spec.key]
-    _add_node_jobs(session, doors, present, children, {child.key for child in first})
+    if wants_training(doors, model):
+        children = [child for child in first + rest if child.parent_key == spec.key]
+        _add_node_jobs(session, doors, present, children, {child.key for child in first}, whole=False)
     restored = model.state == ModelState.LIVE and spec.depth == plan.recipe.slices
     if restored or not (first or rest) or is_at_rest(session, model, plan.shard):
         publish_shards(session, model, job)
+    resume(session, doors, model)
+    forget_once(session, model)
+
+
+def forget_once(session: Connection, model: Row[Any]) -> None:
+    """Let a model whose repair is off, and that was to be repaired this once, be left alone again when nothing is open."""
+    if model.repair_once and not jobs.is_open(session, model.id, f"{model.id}/"):
+        models.repair_once(session, model.id, wanted=False)
 
 
 def is_at_rest(session: Connection, model: Row[Any], shard: int) -> bool:
@@ -109,25 +127,37 @@ def _every_shard_is_built(session: Connection, model: Row[Any]) -> bool:
     return len(full) == recipe.shards
 
 
-def _add_node_jobs(
-    session: Connection, doors: Doors, plan: ShardPlan, specs: Sequence[NodeSpec], urgent: Collection[str]
+def _add_node_jobs(  # noqa: PLR0913
+    session: Connection,
+    doors: Doors,
+    plan: ShardPlan,
+    specs: Sequence[NodeSpec],
+    urgent: Collection[str],
+    *,
+    whole: bool,
 ) -> int:
-    subjects = {f"{plan.model.id}/{plan.shard}/{spec.key}": spec for spec in specs}
-    at_work = jobs.running_subjects(session, subjects)
-    return jobs.add_jobs(
-        session,
-        [
-            {
-                "tenant_id": plan.model.tenant_id,
-                "id": new_identifier("job"),
-                "kind": JobKind.TRAIN_NODE,
-                "subject": subject,
-                "model_id": plan.model.id,
-                "priority": RESTORES_DEPTH if spec.key in urgent else COMPLETES,
-                "max_attempts": doors.settings.max_attempts,
-                "run_after": jobs.soon(0.0),
-            }
-            for subject, spec in subjects.items()
-            if subject not in at_work
-        ],
-    )
+    model, names = plan.model, {spec.key: f"{plan.model.id}/{plan.shard}/{spec.key}" for spec in specs}
+    asked = jobs.open_subjects(session, names.values())
+    idle = plan.ordered([spec for spec in specs if names[spec.key] not in asked], urgent)
+    wishes = [(spec, spec.key in urgent) for spec, _ in idle]
+    paid = affordable(session, model, plan.shard, wishes, whole=whole)
+    rows = [
+        {
+            "tenant_id": model.tenant_id,
+            "id": new_identifier("job"),
+            "kind": JobKind.TRAIN_NODE,
+            "subject": names[spec.key],
+            "model_id": model.id,
+            "priority": priority,
+            "max_attempts": doors.settings.max_attempts,
+            "run_after": jobs.soon(0.0),
+        }
+        for spec, priority in idle
+        if spec.key in paid
+    ]
+    added = jobs.add_jobs(session, rows)
+    for row in rows:
+        amount = paid[row["subject"].rpartition("/")[2]]
+        if amount is not None:
+            budgets.reserve(session, tenant_id=model.tenant_id, job_id=row["id"], model_id=model.id, amount=amount)
+    return added

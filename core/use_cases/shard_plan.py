@@ -7,7 +7,7 @@ one of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,13 +17,21 @@ from core.audit.sorted_tree import commit
 from core.datasets.schema import Schema, schema_from_json
 from core.domain.errors import NoBackboneYet, OvertakenByDeletion
 from core.domain.model import ModelState, Recipe
-from core.lattice.families import Family, family_of
+from core.lattice.families import Family, SliceSet, family_of
 from core.lattice.placement import Place
 from core.persistence import datasets, models, nodes
 from core.unlearning.exact.node_spec import NodeSpec, ShardGround
 from core.unlearning.exact.repair import missing_nodes, provisional_extension
+from core.unlearning.exact.worth import worth_of_missing
 from core.use_cases.doors import Doors
 from core.use_cases.shard_members import slice_leaves
+from core.use_cases.spend_budget import RESTORES_DEPTH
+
+PLANS_FIRST, COMPLETES = 2000, 0
+"""Priorities in the compute lane: a plan; then a node that restores depth, the worst shard first; then any other node."""
+MOST_SLICES = 64
+WORTH_RANGE = 900
+"""Nodes that save more depth for their cost come first, below those that restore depth."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,29 @@ class ShardPlan:
         first = provisional_extension(self.family, self.ground, entries) if self.model.state == ModelState.LIVE else []
         done = {spec.key for spec in first}
         return first, [spec for spec in missing_nodes(self.family, self.ground, entries) if spec.key not in done]
+
+    def ordered(self, specs: Iterable[NodeSpec], urgent: Collection[str]) -> list[tuple[NodeSpec, int]]:
+        """Return nodes with their priorities, most urgent first.
+
+        A live model's worst shard is restored first; then nodes are trained by the depth they are expected to save for
+        their cost. A first build takes them as they come.
+        """
+        served = max((len(row.slices) for row in self.live), default=0)
+        worth: dict[SliceSet, float] = {}
+        if self.model.state == ModelState.LIVE:
+            clean = [tuple(row.slices) for row in self.live]
+            canonical = {tuple(row.slices) for row in self.live if row.canonical}
+            missing = [slices for slices in self.family.parents if slices not in canonical]
+            worth = worth_of_missing(self.family, clean, missing)
+
+        def priority(spec: NodeSpec) -> int:
+            if spec.key in urgent:
+                return RESTORES_DEPTH + MOST_SLICES - served
+            value = worth.get(spec.slices, 0.0)
+            return COMPLETES + round(WORTH_RANGE * value / (1 + value)) + (value > 0)
+
+        listed = [(spec, priority(spec)) for spec in specs]
+        return sorted(listed, key=lambda one: -one[1])
 
     def refreshed(self, session: Connection) -> ShardPlan | None:
         """Return the plan with the nodes that are live now; None when its ground moved, so that it must be read anew.

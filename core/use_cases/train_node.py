@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row
 
 from core.audit.entry import Actor, ActorKind
 from core.domain.errors import KeyDestroyed, LetheError, ObjectMissing, OvertakenByDeletion, StaleFence
@@ -20,11 +20,21 @@ from core.domain.identifiers import new_identifier
 from core.domain.job import JobEvent
 from core.domain.manifest import NodeEntry
 from core.faults import reach
-from core.persistence import jobs, models, nodes
+from core.persistence import budgets, jobs, models, nodes
 from core.unlearning.exact.node_spec import NodeSpec
 from core.use_cases.doors import Doors
-from core.use_cases.shard_jobs import go_on, is_at_rest, publish_shards, shard_of
+from core.use_cases.shard_jobs import (
+    REPAIR_OFF,
+    forget_once,
+    go_on,
+    is_at_rest,
+    publish_shards,
+    resume,
+    shard_of,
+    wants_training,
+)
 from core.use_cases.shard_plan import ShardPlan
+from core.use_cases.spend_budget import OVER_BUDGET, begin, settle
 from core.use_cases.train_shard import give_way
 from core.use_cases.workbench import Workbench
 
@@ -65,15 +75,33 @@ def _look_up(job: Row[Any], doors: Doors, bench: Workbench) -> tuple[ShardPlan, 
             present = plan.refreshed(session)
             if present is None:
                 continue  # a deletion came in between the two looks
-            live = {row.key for row in present.live} | {None}
-            first, rest = present.steps()
-            for spec in first + rest:
-                if spec.key == key and spec.parent_key in live:
-                    return present, spec
-            jobs.move(session, held, JobEvent.CONCLUDED, error_code=jobs.SUPERSEDED)
+            spec = _wanted(present, key)
+            refused = _refused(session, doors, model, spec, held)
+            if spec is not None and refused is None:
+                return present, spec
+            # It was not begun, so it costs nothing.
+            budgets.settle(session, model.id, job.id, 0.0)
+            jobs.move(session, held, JobEvent.CONCLUDED, error_code=refused)
             if is_at_rest(session, model, plan.shard):
                 publish_shards(session, model, held)
+            resume(session, doors, model)
+            forget_once(session, model)
             return None
+
+
+def _wanted(plan: ShardPlan, key: str) -> NodeSpec | None:
+    live = {row.key for row in plan.live} | {None}
+    first, rest = plan.steps()
+    return next((spec for spec in first + rest if spec.key == key and spec.parent_key in live), None)
+
+
+def _refused(session: Connection, doors: Doors, model: Row[Any], spec: NodeSpec | None, job: Row[Any]) -> str | None:
+    """Return why a node is not trained now, in one word; None, with its cost reserved, when it is."""
+    if spec is None:
+        return jobs.SUPERSEDED
+    if not wants_training(doors, model):
+        return REPAIR_OFF
+    return None if begin(session, model, spec, job) else OVER_BUDGET
 
 
 def _train(job: Row[Any], doors: Doors, bench: Workbench, plan: ShardPlan, spec: NodeSpec) -> None:
@@ -160,6 +188,8 @@ def _commit(job: Row[Any], doors: Doors, plan: ShardPlan, spec: NodeSpec, traine
 def _keep(  # noqa: PLR0913, PLR0917 - everything that one commit says
     job: Row[Any], doors: Doors, plan: ShardPlan, spec: NodeSpec, trained: TrainedNode, sealed: dict[str, str]
 ) -> None:
+    from core.modelling.determinism import environment
+
     entry = NodeEntry(
         key=spec.key,
         shard=spec.shard,
@@ -185,8 +215,10 @@ def _keep(  # noqa: PLR0913, PLR0917 - everything that one commit says
             records=trained.records,
             epochs=trained.epochs,
             seconds=trained.seconds,
+            environment=environment(),
         )
         nodes.drop_draft(session, sealed["data_key_id"])
+        settle(session, model, spec, job, trained.seconds)
         total = plan.recipe.node.epochs
         progress = {"stage": "node", "done": total, "total": total}
         jobs.move(session, held, JobEvent.CONCLUDED, progress=progress, peak_memory_bytes=jobs.peak_memory_bytes())

@@ -16,7 +16,16 @@ from core.domain.job import JobEvent
 from core.faults import reach
 from core.persistence import jobs, models
 from core.use_cases.doors import Doors
-from core.use_cases.shard_jobs import add_ready_jobs, add_shard_job, publish_shards, shard_of, wants_training
+from core.use_cases.shard_jobs import (
+    REPAIR_OFF,
+    add_ready_jobs,
+    add_shard_job,
+    forget_once,
+    publish_shards,
+    resume,
+    shard_of,
+    wants_training,
+)
 from core.use_cases.shard_plan import ShardPlan
 from core.use_cases.workbench import Workbench
 
@@ -42,16 +51,20 @@ def train_shard(job: Row[Any], *, doors: Doors, bench: Workbench) -> None:
     with doors.database.transaction(Actor(ActorKind.WORKER, job.worker)) as session:
         held = jobs.hold(session, job.id, job.fence)
         model = models.lock_model(session, job.model_id)
+        if not wants_training(doors, model):
+            jobs.move(session, held, JobEvent.CONCLUDED, error_code=REPAIR_OFF)
+            return
         present = plan.refreshed(session)
         if present is not None:
             missing = _ask(session, doors, present, held)
             jobs.move(session, held, JobEvent.CONCLUDED, progress={"stage": "planned", "missing": missing})
+            resume(session, doors, present.model)
+            forget_once(session, present.model)
             reach("after_plan")
             return
         # A deletion came in while it was being read.
         jobs.move(session, held, JobEvent.CONCLUDED, error_code=OVERTAKEN)
-        if wants_training(doors, model):
-            add_shard_job(session, doors, model, plan.shard)
+        add_shard_job(session, doors, model, plan.shard)
 
 
 def _ask(session: Connection, doors: Doors, plan: ShardPlan, job: Row[Any]) -> int:

@@ -50,7 +50,7 @@ def test_a_model_is_registered_built_and_shown(caller: TestClient, opened: Doors
     assert (body["state"], body["serving"]) == ("registered", None)
     assert sum(map(sum, body["occupancy"]["owners"])) == world.OWNERS
     assert sum(map(sum, body["occupancy"]["records"])) == world.OWNERS * world.ROWS_EACH
-    assert body["policy"] == {"approval_required": True, "repair": False}
+    assert body["policy"] == {"approval_required": True, "repair": False, "repair_budget": None}
     world.drain(opened)
     live = caller.get(f"/v1/models/{body['id']}").json()
     assert (live["state"], live["serving"]["guarantee"]) == ("live", "retrain_equivalent")
@@ -127,3 +127,45 @@ def test_a_data_set_without_public_rows_gives_no_backbone(caller: TestClient) ->
     made = caller.post("/v1/datasets:upload", data={"name": "private", "schema": json.dumps(schema)}, files=files)
     assert made.status_code == 201, made.text
     problem(register(caller, "no-backbone", dataset="private"), 422, "no_public_part")
+
+
+def test_a_repair_policy_is_changed_under_if_match(caller: TestClient, opened: Doors) -> None:
+    made = register(caller, "thrifty", policy={"repair_budget": {"slice_epochs_per_deletion": 2.8}})
+    assert made.status_code == 201, made.text
+    assert made.json()["repair"]["policy"] == "budget"
+    world.drain(opened)
+    shown = caller.get("/v1/models/thrifty")
+    tag = shown.headers["etag"]
+    assert tag == f'"{shown.json()["row_version"]}"'
+    changed = caller.patch("/v1/models/thrifty", json={"policy": {"repair": "off"}}, headers={"If-Match": tag})
+    assert (changed.status_code, changed.json()["repair"]["policy"]) == (200, "off")
+    assert changed.json()["policy"]["repair"] is False
+    stale = caller.patch("/v1/models/thrifty", json={"policy": {"repair": True}}, headers={"If-Match": tag})
+    problem(stale, 412, "stale_row_version")
+    tag = changed.headers["etag"]
+    budget = {"policy": {"repair_budget": {"compute_minutes_per_hour": 6}}}
+    changed = caller.patch("/v1/models/thrifty", json=budget, headers={"If-Match": tag})
+    assert changed.json()["policy"] == {
+        "approval_required": False,
+        "repair": True,
+        "repair_budget": {"compute_minutes_per_hour": 6},
+    }
+    full = caller.patch("/v1/models/thrifty", json={"policy": {"repair_budget": None}})
+    assert full.json()["repair"]["policy"] == "full"
+    assert caller.patch("/v1/models/thrifty", json={"policy": {"repair": True}}).headers["etag"] == full.headers["etag"]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"repair": "sometimes"},
+        {"repair": False, "repair_budget": {"slice_epochs_per_deletion": 1}},
+        {"repair_budget": {}},
+        {"repair_budget": {"slice_epochs_per_deletion": 0}},
+        {"repair_budget": {"slice_epochs_per_deletion": 1, "compute_minutes_per_hour": 1}},
+        {"approval_required": False},
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused(caller: TestClient, policy: dict[str, Any]) -> None:
+    problem(caller.patch("/v1/models/nobody", json={"policy": policy}), 422, "invalid_body")
+    problem(caller.patch("/v1/models/nobody", json={"policy": {"repair": True}}), 404, "model_not_found")

@@ -22,7 +22,7 @@ from core.use_cases.answer_once import OnceKey
 from core.use_cases.conclude_deletion import conclude_deletion
 from core.use_cases.deactivate_slices import deactivate_slices
 from core.use_cases.doors import DEFAULT_TENANT, Doors
-from core.use_cases.look_after import certify_repaired
+from core.use_cases.look_after import certify_repaired, resume_repairs
 from core.use_cases.read_models import read_model, read_version
 from core.use_cases.read_requests import read_request
 from core.use_cases.register_dataset import register_dataset
@@ -159,7 +159,7 @@ def drain(doors: Doors) -> None:
     for _ in range(20):
         with doors.database.transaction() as session:
             session.execute(jobs.jobs.update().values(run_after=jobs.soon(-1)))
-        if not deactivate(doors) + compute(doors):
+        if not deactivate(doors) + compute(doors) + resume_repairs(doors):
             break
     certify_repaired(doors, "test")
 
