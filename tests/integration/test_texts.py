@@ -20,7 +20,7 @@ from core.use_cases.doors import Doors
 from core.use_cases.read_certificates import read_certificate
 from core.use_cases.register_dataset import register_dataset
 from tests.integration import world
-from tests.integration.callers import problem
+from tests.integration.callers import client, problem
 from tests.integration.test_predictor import predicting, wait_for
 from tests.unit.modelling.tiny_encoder import WORDS, write_encoder
 
@@ -108,6 +108,21 @@ def limitations(doors: Doors, request: str) -> list[str]:
     named = world.request_of(doors, request)["certificates"][0]["id"]
     envelope = json.loads(read_certificate(named, caller=world.ADMIN, doors=doors))
     return list(json.loads(b64decode(envelope["payload"]))["predicate"]["limitations"])
+
+
+def test_posts_and_a_model_of_them_are_registered_over_http(reading: Doors, directory: Path) -> None:
+    shape = {"shards": 2, "slices": 3, "backbone": {"directory": str(directory), "tokens": 12}}
+    with client(reading) as caller:
+        form = {"name": "posts", "schema": json.dumps(SCHEMA.as_json())}
+        made = caller.post("/v1/datasets:upload", data=form, files={"file": ("posts", posts())})
+        assert made.status_code == 201, made.text
+        assert made.json()["schema"] == SCHEMA.as_json()
+        model = caller.post("/v1/models", json={"name": "classifier", "dataset": "posts", "recipe": shape})
+        assert model.status_code == 201, model.text
+        assert model.json()["recipe"]["backbone"]["layers"] == 4
+        elsewhere = {**shape, "backbone": {"directory": "/etc"}}
+        refused = caller.post("/v1/models", json={"name": "other", "dataset": "posts", "recipe": elsewhere})
+        problem(refused, 403, "path_not_allowed")
 
 
 @pytest.fixture
