@@ -42,10 +42,10 @@ class Planted:
         return torch.cat([self.forget, self.retain])
 
 
-def digits(canaries: int = 150, tested: int = 297, seed: int = 0) -> Planted:
-    """Return scikit-learn's digits with `canaries` learned canaries, and as many held out."""
+def digits(canaries: int = 150, tested: int = 297, seed: int = 0, *, flipped: bool = True) -> Planted:
+    """Return scikit-learn's digits with `canaries` learned canaries, and as many held out; not flipped they are plain."""
     pixels, labels = load_digits(return_X_y=True)
-    return _plant(pixels / 16, labels, canaries, tested, seed)
+    return _plant(pixels / 16, labels, canaries if flipped else 0, _Split(canaries, tested, seed))
 
 
 def gaussian_mixture(canaries: int = 200, tested: int = 300, seed: int = 0) -> Planted:
@@ -53,25 +53,31 @@ def gaussian_mixture(canaries: int = 200, tested: int = 300, seed: int = 0) -> P
     chance = np.random.default_rng(seed + 1)
     labels = chance.integers(0, 5, 1600)
     centres = chance.normal(0, 1, (5, 20))
-    return _plant(centres[labels] + chance.normal(0, 1, (1600, 20)), labels, canaries, tested, seed)
+    return _plant(centres[labels] + chance.normal(0, 1, (1600, 20)), labels, canaries, _Split(canaries, tested, seed))
 
 
-def _plant(
-    rows: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], canaries: int, tested: int, seed: int
-) -> Planted:
-    chance = np.random.default_rng(seed)
+@dataclass(frozen=True)
+class _Split:
+    forgotten: int
+    tested: int
+    seed: int
+
+
+def _plant(rows: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], canaries: int, split: _Split) -> Planted:
+    """Shuffle, and flip the labels of the first 2 x `canaries` records, which are the forget and the held-out set."""
+    chance = np.random.default_rng(split.seed)
     order = chance.permutation(len(rows))
     rows, labels = rows[order], labels[order].copy()
     classes = int(labels.max()) + 1
-    flipped = chance.integers(1, classes, 2 * canaries)
-    labels[: 2 * canaries] = (labels[: 2 * canaries] + flipped) % classes
+    labels[: 2 * canaries] = (labels[: 2 * canaries] + chance.integers(1, classes, 2 * canaries)) % classes
+    forgotten, tested = split.forgotten, split.tested
     everyone = torch.arange(len(rows))
     return Planted(
         rows=torch.tensor(rows, dtype=torch.float32),
         labels=torch.tensor(labels),
-        forget=everyone[:canaries],
-        holdout=everyone[canaries : 2 * canaries],
-        retain=everyone[2 * canaries : len(rows) - tested],
+        forget=everyone[:forgotten],
+        holdout=everyone[forgotten : 2 * forgotten],
+        retain=everyone[2 * forgotten : len(rows) - tested],
         test=everyone[len(rows) - tested :],
         classes=classes,
     )
@@ -125,8 +131,8 @@ class Kitchen:
                 adam.step()
         return [values.detach() for values in trained]
 
-    def original(self, seed: int = 1) -> Weights:
-        return self.train(self.fresh(1, seed), self.planted.learned, Run(epochs=self.epochs, seed=seed))
+    def original(self, seed: int = 1, count: int = 1) -> Weights:
+        return self.train(self.fresh(count, seed), self.planted.learned, Run(epochs=self.epochs, seed=seed))
 
     def oracles(self, count: int, seed: int = 2) -> Weights:
         """Return `count` models trained without the canaries, from seeds of their own."""
@@ -134,7 +140,7 @@ class Kitchen:
 
     def head_only(self, original: Weights, seed: int = 3) -> Weights:
         """Return the original with a new head, trained on retained records until its logits look right."""
-        weights = [*original[:2], *self.fresh(1, seed)[2:]]
+        weights = [*original[:2], *self.fresh(len(original[0]), seed)[2:]]
         return self.train(weights, self.planted.retain, Run(epochs=self.epochs // 2, seed=seed, only=HEAD))
 
     def gradient_ascent_wreck(self, original: Weights, seed: int = 4) -> Weights:

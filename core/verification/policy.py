@@ -56,6 +56,7 @@ REQUEST_AXES = frozenset(
         Axis.COMPARABILITY,
         Axis.FORGET_CONFIDENCE,
         Axis.MEMBERSHIP,
+        Axis.REPRESENTATION,
         Axis.RETAIN_ACCURACY,
         Axis.TEST_ACCURACY,
     }
@@ -191,6 +192,7 @@ CLASSIFIER = Policy(
         Axis.COMPARABILITY: 0.1,
         Axis.FORGET_CONFIDENCE: 0.1,
         Axis.MEMBERSHIP: 0.15,
+        Axis.REPRESENTATION: 0.2,
         Axis.RETAIN_ACCURACY: 0.05,
         Axis.TEST_ACCURACY: 0.05,
     },

@@ -17,7 +17,7 @@ from core.verification.gaps import gap_to_original
 from core.verification.policy import Axis, Policy
 from core.verification.verdict import Ending, Finding, Judgement, placed, worst
 from core.verification.verifiers.effect import ask_effect
-from core.verification.verifiers.holdout import ask_comparability, ask_confidence, ask_membership
+from core.verification.verifiers.holdout import ask_comparability, ask_confidence, ask_membership, ask_representation
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,11 @@ def _ask_all(evidence: RequestEvidence, policy: Policy) -> list[Finding]:
 
 
 def _ask_memory(model: Evidence, policy: Policy) -> list[Finding]:
-    asks = {Axis.FORGET_CONFIDENCE: ask_confidence, Axis.MEMBERSHIP: ask_membership}
+    asks = {
+        Axis.FORGET_CONFIDENCE: ask_confidence,
+        Axis.MEMBERSHIP: ask_membership,
+        Axis.REPRESENTATION: ask_representation,
+    }
     margins = policy.request_margins
     return [ask(model, margins[axis], policy.confidence) for axis, ask in asks.items() if axis in margins]
 

@@ -14,13 +14,14 @@ from core.verification.intervals import Interval, difference_of_means
 from core.verification.policy import Axis
 from core.verification.verdict import Ending, Finding, placed
 from core.verification.verifiers.membership import area_under_curve
+from core.verification.verifiers.representation import recovered_beside_holdout
 
 CARD = Card(
     name="holdout",
     asks="Does the model treat the forget set like held-out examples of the same kind?",
     needs=(Need.LOSSES, Need.HOLDOUT, Need.ORIGINAL),
     formula="mean p(label) on F - mean on H inside +-delta; area under the curve of margins, F against H, inside "
-    "0.5 +- delta; first the same area under a model that saw neither",
+    "0.5 +- delta; labels that a fresh head recovers, F against H; first the same area under a model that saw neither",
     paper="equivalence: Schuirmann 1987; area: DeLong et al. 1988; comparability: arXiv:2407.06460",
     weakness="H must be of F's kind; the area's interval is +-0.05 wide only from 400 examples a side.",
     tier=Tier.T1,
@@ -44,6 +45,18 @@ def ask_membership(evidence: Evidence, width: float, confidence: float) -> Findi
     return placed(
         Axis.MEMBERSHIP,
         _area(evidence, confidence),
+        Margin.both(width),
+        above=Ending.FAILED_UNDER_FORGOT,
+        below=Ending.FAILED_OVER_FORGOT,
+    )
+
+
+def ask_representation(evidence: Evidence, width: float, confidence: float) -> Finding:
+    """Return whether a fresh head gives the forget set's labels back more often than held-out examples' labels."""
+    forget, holdout = recovered_beside_holdout(evidence)
+    return placed(
+        Axis.REPRESENTATION,
+        difference_of_means(forget, holdout, confidence),
         Margin.both(width),
         above=Ending.FAILED_UNDER_FORGOT,
         below=Ending.FAILED_OVER_FORGOT,

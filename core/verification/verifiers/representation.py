@@ -8,6 +8,8 @@ It is the relearning attack's first step in closed form.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from core.verification.answers import Answers, Evidence, Integers, NotComparable
@@ -37,17 +39,42 @@ def recovered_labels(evidence: Evidence) -> Array:
     Raises:
         NotComparable: the answers have no features or no labels.
     """
-    retain, forget = _features_of(evidence.retain), _features_of(evidence.forget)
-    centre = retain.mean(axis=0)
-    scale = float(np.sqrt(((retain - centre) ** 2).mean())) or 1.0  # one number: the shape of the space stays
-    design = [_with_bias((part - centre) / scale) for part in (retain, forget)]
-    labels = [_labels_of(evidence.retain), _labels_of(evidence.forget)]
+    return _recovered(evidence.retain, [evidence.forget])[0]
+
+
+def recovered_beside_holdout(evidence: Evidence) -> tuple[Array, Array]:
+    """Return the same for forgotten and for held-out records, when the head is fitted on both alike.
+
+    Without oracles this is the comparison: features that never saw either give either's labels back as often.
+
+    Raises:
+        NotComparable: the answers have no features, no labels or no held-out examples.
+    """
+    if evidence.holdout is None:
+        raise NotComparable("there are no held-out examples")
+    forget, holdout = _recovered(evidence.retain, [evidence.forget, evidence.holdout])
+    return forget, holdout
+
+
+def _recovered(retain: Answers, others: Sequence[Answers]) -> list[Array]:
+    """Fit one head on all records, retained ones weighing as much as all others together, and ask it about those."""
+    known = _features_of(retain)
+    centre = known.mean(axis=0)
+    scale = float(np.sqrt(((known - centre) ** 2).mean())) or 1.0  # one number: the shape of the space stays
+    design = [_with_bias((_features_of(part) - centre) / scale) for part in (retain, *others)]
+    labels = [_labels_of(part) for part in (retain, *others)]
+    weights = [0.5 / len(retain), *[0.5 / sum(map(len, others))] * len(others)]  # one record
     classes = np.eye(1 + max(int(one.max()) for one in labels))
-    gram = sum((0.5 / len(part)) * part.T @ part for part in design)
-    target = sum((0.5 / len(part)) * part.T @ classes[one] for part, one in zip(design, labels, strict=True))
-    head = np.linalg.solve(gram + RIDGE * np.eye(design[0].shape[1]), target)
-    recovered: Array = (np.argmax(design[1] @ head, axis=1) == labels[1]).astype(np.float64)
-    return recovered
+    gram = RIDGE * np.eye(design[0].shape[1])
+    target = np.zeros((len(gram), len(classes)))
+    for part, given, weight in zip(design, labels, weights, strict=True):
+        gram += weight * part.T @ part
+        target += weight * part.T @ classes[given]
+    head = np.linalg.solve(gram, target)
+    return [
+        (np.argmax(part @ head, axis=1) == given).astype(np.float64)
+        for part, given in zip(design[1:], labels[1:], strict=True)
+    ]
 
 
 def _features_of(answers: Answers) -> Array:

@@ -35,6 +35,7 @@ class Trained:
     oracles: list[Evidence]
     one_more: Evidence
     controls: dict[Control, Evidence]
+    standard: Qualification
 
     def qualify(self, policy: Policy = CLASSIFIER, **left_out: object) -> Qualification:
         controls = {control: model for control, model in self.controls.items() if control.value not in left_out}
@@ -54,12 +55,14 @@ def trained(request: pytest.FixtureRequest) -> Iterator[Trained]:
     kitchen = KITCHENS[request.param]
     weights = kitchen.original()
     models = kitchen.evidence(kitchen.oracles(20))
-    yield Trained(kitchen, weights, kitchen.evidence(weights)[0], models[:19], models[19], kitchen.controls(weights))
+    original, controls = kitchen.evidence(weights)[0], kitchen.controls(weights)
+    standard = qualify(original, oracles=models[:19], controls=controls, policy=CLASSIFIER)
+    yield Trained(kitchen, weights, original, models[:19], models[19], controls, standard)
     torch.set_num_threads(threads)
 
 
 def test_the_judge_is_qualified(trained: Trained) -> None:
-    outcome = trained.qualify()
+    outcome = trained.standard
     assert outcome.standing is Standing.QUALIFIED
     assert outcome.pass_rate is not None
     assert outcome.pass_rate.estimate >= CLASSIFIER.held_out_pass_rate
@@ -71,7 +74,7 @@ def test_the_judge_is_qualified(trained: Trained) -> None:
 
 @pytest.mark.parametrize("control", Control)
 def test_every_control_is_refused_on_the_axis_it_offends(trained: Trained, control: Control) -> None:
-    judgement = trained.qualify().controls[control]
+    judgement = trained.standard.controls[control]
     assert not judgement.passed
     assert judgement.finding(OFFENCES[control].axis).outcome in OFFENCES[control].outcomes
 
@@ -86,7 +89,7 @@ def test_every_control_is_refused_on_the_axis_it_offends(trained: Trained, contr
     ],
 )
 def test_the_ending_says_what_is_wrong(trained: Trained, control: Control, ending: Ending) -> None:
-    assert trained.qualify().controls[control].ending is ending
+    assert trained.standard.controls[control].ending is ending
 
 
 def test_one_more_oracle_passes(trained: Trained) -> None:
@@ -141,6 +144,16 @@ def test_a_control_that_is_an_oracle_is_not_caught(trained: Trained) -> None:
     assert not outcome.caught[Control.HEAD_ONLY]
 
 
+def test_plain_records_that_every_oracle_knows_prove_nothing() -> None:
+    """Without flipped labels the original is inside the margins, so the honest ending is that there is no telling."""
+    kitchen = Kitchen(digits(canaries=120, flipped=False))
+    original, *models = [*kitchen.evidence(kitchen.original()), *kitchen.evidence(kitchen.oracles(20))]
+    policy = replace(CLASSIFIER, oracle_margins={**CLASSIFIER.oracle_margins, Axis.REPRESENTATION: 0.25})
+    judgement = judge_against_oracles(models[19], original=original, oracles=models[:19], policy=policy)
+    assert judgement.ending is Ending.UNDERPOWERED
+    assert judgement.reason
+
+
 def test_eighteen_oracles_are_too_few(trained: Trained) -> None:
     outcome = qualify(trained.original, oracles=trained.oracles[:18], controls=trained.controls, policy=CLASSIFIER)
     assert (outcome.standing, outcome.qualified) == (Standing.TOO_FEW_ORACLES, False)
@@ -154,7 +167,8 @@ def test_a_request_is_judged_without_oracles(trained: Trained) -> None:
     assert judged(trained.one_more) is Ending.PASSED
     assert judged(trained.original) is Ending.NO_EFFECT
     assert judged(trained.controls[Control.GRADIENT_ASCENT_WRECK]) is Ending.UTILITY_LOST
-    assert judged(trained.controls[Control.RANDOM_RELABELLING]) is not Ending.PASSED
+    assert judged(trained.controls[Control.HEAD_ONLY]) is Ending.FAILED_UNDER_FORGOT
+    assert judged(trained.controls[Control.RANDOM_RELABELLING]) is Ending.FAILED_UNDER_FORGOT
 
 
 def test_the_standard_row_ranks_oracle_before_original(trained: Trained) -> None:

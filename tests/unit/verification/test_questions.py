@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
@@ -13,7 +15,7 @@ from core.verification.policy import CLASSIFIER, Axis
 from core.verification.verifiers.agreement import agreement_scores
 from core.verification.verifiers.average_gap import average_gap, run_time_share, standard_row
 from core.verification.verifiers.membership import Signal
-from core.verification.verifiers.representation import RIDGE, recovered_labels
+from core.verification.verifiers.representation import RIDGE, recovered_beside_holdout, recovered_labels
 from core.verification.verifiers.tug_of_war import tug_of_war, tug_of_war_interval
 from tests.unit.verification.synthetic import World
 
@@ -104,6 +106,15 @@ def test_the_fresh_head_is_scikit_learns_ridge() -> None:
     head = Ridge(alpha=RIDGE, fit_intercept=False).fit(design, np.eye(5)[labels], sample_weight=weights)
     expected = head.predict(design[len(retain) :]).argmax(axis=1) == forget.labels
     assert np.mean(recovered_labels(ORIGINAL) == expected) >= 0.99
+
+
+def test_a_fresh_head_treats_unseen_records_alike_and_remembered_ones_not() -> None:
+    forget, holdout = recovered_beside_holdout(ORACLES[0])
+    assert abs(forget.mean() - holdout.mean()) < 0.2
+    forget, holdout = recovered_beside_holdout(ORIGINAL)
+    assert forget.mean() > holdout.mean() + 0.3
+    with pytest.raises(NotComparable, match="held-out"):
+        recovered_beside_holdout(replace(ORIGINAL, holdout=None))
 
 
 @pytest.mark.parametrize("axis", QUESTIONS)
