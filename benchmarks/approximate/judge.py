@@ -108,6 +108,16 @@ def show(name: str, world: World) -> None:
     )
 
 
+def compact(qualification: Qualification) -> dict[str, Any]:
+    """Return a qualification without the nineteen judgements of held-out oracles, of which only the extremes."""
+    value = qualification.as_json()
+    value["held_out"] = {
+        axis.value: [pick(_gap(judgement, axis) for judgement in qualification.held_out) for pick in (min, max)]
+        for axis in CLASSIFIER.oracle_margins
+    }
+    return {**value, "digest": qualification.digest()}
+
+
 def rates(worlds: list[World]) -> dict[str, Any]:
     """Return how often each kind of model got what it deserves, over all draws."""
     held_out = [judgement.passed for world in worlds for judgement in world.qualification.held_out]
@@ -208,6 +218,9 @@ def draw(world: World, file: Path) -> None:
         places = np.arange(len(axes)) - 0.1 + 0.13 * number
         plot.scatter(places, gaps, s=34, marker="D", color=colours[number], label=name.value.replace("_", " "))
     plot.set_yscale("symlog", linthresh=1)
+    marks = (-10, -3, -1, 0, 1, 3)
+    plot.set_yticks(marks, [f"{mark:+d}" if mark else "0" for mark in marks])
+    plot.minorticks_off()
     plot.set_ylabel("gap to the oracles, in margins")
     plot.set_xticks(range(len(axes)), [axis.value.replace("_", "\n") for axis in axes])
     plot.axhline(0, color="#888888", linewidth=0.6)
@@ -231,7 +244,7 @@ def main() -> int:
         worlds = [build(plant(seed)) for seed in range(1 if given.quick else 5)]
         show(name, worlds[0])
         result[name] = {"rates": rates(worlds), "literature": literature(worlds[0])}
-        result[name]["qualification"] = worlds[0].qualification.as_json()
+        result[name]["qualification"] = compact(worlds[0].qualification)
         print(json.dumps(result[name]["rates"], indent=1))
         _table(result[name]["literature"])
         if not given.quick:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -207,6 +208,19 @@ def test_the_catalogue_holds_every_verifier_there_is() -> None:
     assert files - {"accuracy"} == set(CARDS) - {"accuracy", "confidence"}
     assert set(QUESTIONS) == ORACLE_AXES
     assert {question.card.name for question in QUESTIONS.values()} <= set(CARDS)
+
+
+def test_the_page_knows_every_verifier_ending_control_and_margin() -> None:
+    page = PAGE.read_text()
+    rows = set(re.findall(r"^\| `([a-z0-9_]+)` \|", page, re.MULTILINE))
+    assert rows == set(CARDS) | {ending.value for ending in Ending}
+    for offence in OFFENCES.values():
+        assert f"`{offence.axis.value}`" in page
+    for width in {*CLASSIFIER.oracle_margins.values(), *CLASSIFIER.request_margins.values()}:
+        assert f"{width:.2f}" in page
+    for card in CARDS.values():
+        for paper in re.findall(r"arXiv:[0-9.]+", card.formula):
+            assert paper in page
 
 
 def test_every_control_offends_on_an_axis_that_is_asked() -> None:
