@@ -1,6 +1,6 @@
 """Is the judge to be believed? Qualification on real small models, many times over, and what each verifier says.
 
-    python -m benchmarks.approximate.judge            about three minutes; writes benchmarks/results/approximate-judge.json
+    python -m benchmarks.approximate.judge            a few minutes; writes benchmarks/results/approximate-judge.json
     python -m benchmarks.approximate.judge --quick    seconds; one world of each kind, no file
     python -m benchmarks.approximate.judge --plot docs/pictures/judge.svg
 

@@ -96,6 +96,13 @@ def test_more_copies_of_the_same_examples_narrow_the_interval(examples: int, see
     assert thrice.high - thrice.low < once.high - once.low
 
 
+def test_oracles_that_differ_by_seed_widen_the_interval() -> None:
+    levels = np.linspace(0.1, 0.9, 19)
+    interval = gap_to_oracles(np.full(2000, levels.mean()), np.repeat(levels[:, None], 2000, axis=1), 0.9)
+    reference = stats.ttest_1samp(levels, 0).confidence_interval(0.9)
+    assert interval.high - interval.low == pytest.approx(reference.high - reference.low, rel=1e-3)
+
+
 def test_the_gap_to_the_original_is_paired() -> None:
     chance = np.random.default_rng(0)
     before = (chance.random(400) < 0.7).astype(float)

@@ -95,6 +95,9 @@ def test_the_gaussian_fit_is_the_integral_of_its_definition() -> None:
 
 def test_the_direction_is_from_unlearned_to_oracle() -> None:
     narrow, wide = margins(100, 0, 1) * 0.2, margins(100, 0, 2)
+    there = divergences(narrow, wide, Fit.BINNED).mean()
+    assert there < 0.5 * divergences(wide, narrow, Fit.BINNED).mean()
+    assert klom(narrow, wide).mean.estimate == pytest.approx(there)
     assert gaussian_divergence(narrow, wide).mean() < 0.5 * gaussian_divergence(wide, narrow).mean()
 
 

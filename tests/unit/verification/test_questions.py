@@ -91,6 +91,8 @@ def test_agreement_is_counted_by_hand() -> None:
     candidate, oracles = agreement_scores(saying(0, 2), [saying(0, 1), saying(0, 1), saying(0, 2)])
     assert candidate.tolist() == [1, 0]
     assert oracles.tolist() == [[1, 1], [1, 1], [1, 0]]  # the first two tie with 1 against 2: the lower class wins
+    _, lonely = agreement_scores(saying(0), [saying(0), saying(1)])
+    assert lonely.tolist() == [[0], [0]]  # nobody else agrees, whatever one says oneself
 
 
 def test_the_fresh_head_is_scikit_learns_ridge() -> None:
