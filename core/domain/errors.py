@@ -61,6 +61,10 @@ class UnreadableFile(BadInput):
     """The file is not what its name or schema promises."""
 
 
+class PolicyRefused(BadInput):
+    """The verification policy breaks its schema or its bounds."""
+
+
 class SignatureInvalid(BadInput):
     """The webhook's signature does not hold."""
 
