@@ -109,6 +109,10 @@ class VersionNotFound(NotFound):
     """There is no such version."""
 
 
+class MethodNotFound(NotFound):
+    """There is no method of that name."""
+
+
 class RequestNotFound(NotFound):
     """There is no such deletion request."""
 
@@ -235,6 +239,30 @@ class KeyDestroyed(Impossible):
 
 class SealBroken(Impossible):
     """The bytes were altered, or another key sealed them."""
+
+
+class MethodNeedsUnmet(Impossible):
+    """The method needs something that this model does not offer."""
+
+
+class MethodFailed(Impossible):
+    """The method ran and what it left behind may not be used."""
+
+
+class NoEffect(MethodFailed):
+    """The method changed nothing."""
+
+
+class Diverged(MethodFailed):
+    """The method left weights or losses that are not finite."""
+
+
+class NotReinitialised(MethodFailed):
+    """A model that should start afresh still carries weights of the original."""
+
+
+class ForgetSetShrunk(MethodFailed):
+    """Rows that were to be forgotten were never fed, and nobody said so."""
 
 
 class TooLarge(LetheError):
