@@ -110,7 +110,7 @@ def classifier_world(
     return World(name=name, task=task, test=test, build=build, epochs=60, learning_rate=3e-3)
 
 
-def digits(*, forget: int = 120, retain: int = 1080) -> World:
+def digits(*, forget: int = 60, retain: int = 540) -> World:
     """Return the 8 x 8 digits, a tenth of them flipped, and a small convolutional network."""
     bunch = load_digits()
     inputs = torch.tensor(bunch.images, dtype=torch.float32)[:, None] / 8 - 1
@@ -129,7 +129,7 @@ def mixture(*, forget: int = 60, retain: int = 540) -> World:
     return made(classifier_world("mixture", (inputs, targets), (forget, retain, 100), perceptron))
 
 
-def curve(*, forget: int = 40, retain: int = 360) -> World:
+def curve(*, forget: int = 40, retain: int = 360, epochs: int = 200) -> World:
     """Return a smooth function of five variables with noise, a tenth of the values far off, and a perceptron."""
     generator = torch.Generator().manual_seed(0)
     rows = forget + retain + 300
@@ -145,7 +145,7 @@ def curve(*, forget: int = 40, retain: int = 360) -> World:
         retain=parts[1],
         holdout=parts[2],
     )
-    return made(World(name="curve", task=task, test=parts[3], build=regressor, epochs=300, learning_rate=5e-3))
+    return made(World(name="curve", task=task, test=parts[3], build=regressor, epochs=epochs, learning_rate=5e-3))
 
 
 VOCABULARY, LENGTH, PROMPT = 24, 8, 4
@@ -177,9 +177,9 @@ def facts(*, forget: int = 16, retain: int = 80) -> World:
 
 def small_cnn() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1),
+        nn.Conv2d(1, 16, 3, stride=2, padding=1),
         nn.ReLU(),
-        nn.Conv2d(16, 16, 3, stride=2, padding=1),
+        nn.Conv2d(16, 16, 3, padding=1),
         nn.ReLU(),
         nn.Flatten(),
         nn.Linear(256, 64),

@@ -56,7 +56,7 @@ def check_answers(kitchen: Kitchen) -> None:
     """
     moved = False
     for batch in kitchen.through("forget"):
-        after, before = kitchen.adapter.outputs(kitchen.student, batch.inputs), kitchen.original_outputs(batch)
+        after, before = kitchen.outputs(batch), kitchen.original_outputs(batch)
         kitchen.forget_answers()
         moved = moved or _differ(after, before)
     if not moved:

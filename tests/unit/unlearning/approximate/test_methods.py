@@ -36,12 +36,12 @@ class Case:
         return f"{self.method}-{self.world}"
 
 
-AS_TRAINED = {"epochs": 60, "learning_rate": 3e-3, "batch_size": 32}
+AS_TRAINED = {"epochs": 20, "learning_rate": 3e-3, "batch_size": 32}
 CASES = [
     Case("retrain", "mixture", AS_TRAINED, 0.9),
-    Case("retrain", "digits", AS_TRAINED, 0.9),
-    Case("retrain", "curve", {"epochs": 100, "learning_rate": 5e-3, "batch_size": 32}, 0.9),
-    Case("retrain", "facts", {"epochs": 80, "learning_rate": 5e-3, "batch_size": 16}, 0.6),
+    Case("retrain", "digits", {**AS_TRAINED, "epochs": 15}, 0.9),
+    Case("retrain", "curve", {"epochs": 50, "learning_rate": 5e-3, "batch_size": 32}, 0.9),
+    Case("retrain", "facts", {"epochs": 40, "learning_rate": 5e-3, "batch_size": 16}, 0.6),
     Case("fine_tune", "mixture", {"learning_rate": 3e-3}),
     Case("fine_tune", "digits", {"learning_rate": 3e-3}),
     Case("fine_tune", "curve", {"epochs": 20, "learning_rate": 3e-3}, 0.02),
@@ -80,7 +80,7 @@ CASES = [
     Case("label_free_synaptic_dampening", "facts", {"selection": 2.0, "dampening": 0.5}, 0.2, 0.2),
     Case("influence", "mixture", {"damping": 0.01}),
     Case("influence", "digits", {"damping": 0.03}),
-    Case("influence", "curve", {"damping": 0.01}, 0.02),
+    Case("influence", "curve", {"damping": 0.1}, 0.01),
     Case("influence", "facts", {"damping": 0.03}, 0.02, 0.3),
     Case("task_arithmetic", "mixture", {"scale": 2.0}),
     Case("task_arithmetic", "digits"),
@@ -108,7 +108,7 @@ CASES = [
     Case("blindspot", "curve", {"epochs": 8, "layer": "2", "layer_weight": 1.0}, 0.1, 0.2),
     Case("datamodel_matching", "mixture", {"epochs": 15}),
     Case("datamodel_matching", "digits", {"epochs": 15}),
-    Case("datamodel_matching", "curve", {}, 0.02),
+    Case("datamodel_matching", "curve", {}, 0.02, 0.3),
 ]
 ONCE = list({case.method: case for case in reversed(CASES)}.values())
 
