@@ -44,7 +44,7 @@ SETTINGS: Mapping[str, dict[str, Any]] = {
     "bad_teacher": {"epochs": 20, "learning_rate": 2e-3},
     "selective_synaptic_dampening": {"selection": 5.0, "dampening": 5.0},
     "label_free_synaptic_dampening": {"selection": 1.1, "dampening": 0.7},
-    "influence": {"damping": 0.005},
+    "influence": {"damping": 0.02},
     "task_arithmetic": {"scale": 2.0},
     "negmerge": {"scale": 2.0},
     "negative_preference": {"beta": 1.0},
@@ -60,7 +60,7 @@ SETTINGS: Mapping[str, dict[str, Any]] = {
     "datamodel_matching": {"epochs": 20},
 }
 """What differs from a method's defaults, the same in every world; chosen once by looking, and written with the result."""
-ATTRIBUTION_DAMPING = 0.005
+ATTRIBUTION_DAMPING = 0.02
 COLLAPSE = {"epochs": 60, "learning_rate": 5e-3}
 """Gradient ascent without a floor, long enough."""
 

@@ -111,8 +111,29 @@ def line(title: str, row: Mapping[str, Any]) -> str:
     return f"| {title} | {' | '.join(figures)} | {'' if share is None else f'{share:.2f}'} |"
 
 
+def menu(result: Mapping[str, Any]) -> str:
+    """Return the table of all methods, with the distance to the oracles in each world."""
+    names = list(result["worlds"])
+    head = (
+        f"| method | in one sentence | {' | '.join(f'gap, {one}' for one in names)} |\n|---|---|{'---|' * len(names)}\n"
+    )
+    rows = [f"| nothing done | | {gaps('original', result)} |\n"]
+    rows += [f"| [{card.title}]({name}.md) | {card.summary} | {gaps(name, result)} |\n" for name, card in MENU.items()]
+    return head + "".join(rows)
+
+
+def gaps(name: str, result: Mapping[str, Any]) -> str:
+    found = [world["methods"].get(name, {}) for world in result["worlds"].values()]
+    return " | ".join(f"{row['gap']:.3g}" if "gap" in row else row.get("refused", "") for row in found)
+
+
 def main() -> None:
     result = json.loads(RESULT.read_text())
+    index = PAGES / "index.md"
+    before, _, rest = index.read_text().partition("<!-- menu")
+    marker, _, after = ("<!-- menu" + rest).partition(" -->\n")
+    after = after.partition("<!-- /menu -->")[2]
+    index.write_text(f"{before}{marker} -->\n\n{menu(result)}\n<!-- /menu -->{after}")
     for card in MENU.values():
         (PAGES / f"{card.name}.md").write_text(page(card, result))
 

@@ -69,8 +69,8 @@ class Knob:
         if self.above > -math.inf:
             parts.append(f"be above {self.above:g}")
         if self.at_most < math.inf:
-            parts.append(f"be at most {self.at_most:g}")
-        return " and ".join(parts) or (f"be one of {', '.join(self.choices)}" if self.choices else "be finite")
+            parts.append(f"be at most {self.at_most:.12g}")
+        return " and ".join(parts) or (f"be one of {', '.join(self.choices)}" if self.choices else "be of its type")
 
 
 def knob(default: Any, sentence: str, **bounds: Any) -> Any:
@@ -115,7 +115,7 @@ def batch_size(default: int = 64) -> Any:
         default,
         "Rows per step; how they are split to fit into memory does not change the result.",
         at_least=1,
-        at_most=1 << 20,
+        at_most=1_000_000,
     )
 
 

@@ -10,7 +10,7 @@ from core.methods.card import MethodCard, MethodSettings, Modality, Need, knob
 @dataclass(frozen=True, kw_only=True)
 class InfluenceSettings(MethodSettings):
     scale: float = knob(1.0, "How many of the computed steps to take.", above=0, at_most=1e6)
-    damping: float = knob(1e-3, "Added to the curvature's diagonal; larger steps less far.", above=0, at_most=1e6)
+    damping: float = knob(0.03, "Added to the curvature's diagonal; larger steps less far.", above=0, at_most=1e6)
     iterations: int = knob(50, "Of conjugate gradients, at most.", at_least=1, at_most=10_000)
     steps: int = knob(1, "How often to compute the step anew.", at_least=1, at_most=100)
 

@@ -21,7 +21,7 @@ CARD = MethodCard(
     name="label_free_synaptic_dampening",
     title="Label-free synaptic dampening",
     aliases=("lfssd",),
-    summary="Shrinks, once and without training, the weights that matter much more to the rows to forget than to all rows.",
+    summary="Synaptic dampening by how strongly answers move, so that nobody has to say what is right.",
     paper="Foster et al., Loss-free machine unlearning, arXiv:2402.19308.",
     formula="I_X = mean over X of g², g = ∇‖f_θ(x)‖², so that no target is needed; where I_F > α·I_D: θ ← θ·min(λ·I_D/I_F, 1)",
     needs=frozenset({Need.FORGET, Need.RETAIN}),

@@ -29,6 +29,9 @@ class UtilityFloor:
             return None
         if kitchen.remembers(GOOD):
             kitchen.recall(GOOD)
+        else:
+            # Not one epoch was good: the seal then finds the original, and refuses it.
+            kitchen.student.load_state_dict(kitchen.original.state_dict())
         return "utility_floor"
 
 

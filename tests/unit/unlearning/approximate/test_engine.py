@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.domain.errors import BadInput, Diverged
+from core.domain.errors import BadInput, Diverged, NoEffect
 from core.methods.menu import MENU
 from core.unlearning.approximate import engine
 from core.unlearning.approximate.engine import Hooks
@@ -135,6 +135,12 @@ def test_ascent_with_a_floor_stops_and_goes_back(worlds: dict[str, Judged]) -> N
     assert judged.scores(stopped.tensors).retain > 0.9
     assert stopped.ended == stopped.manifest["ended"] == "utility_floor"
     assert len(stopped.history) < 60
+
+
+def test_ascent_that_never_stays_above_its_floor_is_refused(worlds: dict[str, Judged]) -> None:
+    wild = {"epochs": 3, "learning_rate": 1.0, "largest_utility_loss": 0.01}
+    with pytest.raises(NoEffect):
+        unlearn(order_for("ga", wild), worlds["mixture"].world.task)
 
 
 def test_scrub_can_rewind_to_the_epoch_that_looks_least_trained(worlds: dict[str, Judged]) -> None:

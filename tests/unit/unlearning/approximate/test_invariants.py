@@ -85,7 +85,7 @@ def test_the_factors_of_a_lora_checkpoint_are_masked_and_its_base_never_moves() 
 
 def test_a_mask_that_names_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="does not have"):
-        engine.run(order(), ascent(mask=lambda _: {"wieght": torch.tensor(True)}), task())
+        engine.run(order(), ascent(mask=lambda _: {"weights": torch.tensor(True)}), task())
     with pytest.raises(ValueError, match="freezes everything"):
         engine.run(order(), ascent(mask=lambda _: {n: torch.tensor(False) for n in ("weight", "bias")}), task())
 
