@@ -26,5 +26,5 @@ CARD = MethodCard(
     modalities=frozenset(Modality),
     settings=InfluenceSettings,
     cost="steps · (1 + 3 · iterations) passes over R.",
-    weakness="Exact for models linear in their weights under squared error, close for other convex ones; a deep model that memorised the rows is far outside the step's reach, and damping then decides.",
+    weakness="Exact for models linear in their weights under squared error, close for other convex ones; a deep model that memorised the rows is far outside the step's reach, and damping then decides: on the gate's worlds 0.005 forgets most of the mixture (UA 73) and wrecks the digits (RA 25), 0.02 keeps both and hardly touches the mixture (UA 7).",
 )
