@@ -26,7 +26,7 @@ from tests.integration.world import (
     packed,
     serving,
 )
-from worker.predictor import Prediction, PredictionAnswer
+from worker.predictor import Estimate, Prediction, PredictionAnswer
 
 
 @pytest.fixture
@@ -66,4 +66,5 @@ def test_the_backbone_is_the_same_whatever_the_private_rows_are(doors: Doors) ->
 
 def test_the_predictor_tells_one_label_and_its_chance_and_no_logits() -> None:
     assert set(Prediction.model_fields) == {"label", "probability"}
+    assert set(Estimate.model_fields) == {"value"}
     assert set(PredictionAnswer.model_fields) == {"model", "manifest", "degraded", "predictions"}

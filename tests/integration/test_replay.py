@@ -27,6 +27,7 @@ from core.use_cases.doors import DEFAULT_TENANT, Doors
 from core.use_cases.replay_version import TOLERANCE, Flaw, replay_version
 from core.use_cases.resolve_subjects import RecordSubject
 from core.use_cases.shard_members import slice_leaves
+from tests.integration import table_world
 from tests.integration.world import ADMIN, add_dataset, add_model, ask, built, drain, make_recipe, serving
 
 
@@ -52,6 +53,17 @@ def test_every_node_of_a_fresh_build_is_trained_again_bit_for_bit(doors: Doors) 
     assert steps == sorted(steps)
     assert replay.as_json()["comparison"] == "bit_for_bit"
     assert replay.as_json()["tolerance"] is None
+
+
+@pytest.mark.parametrize("target", ["label", "number"])
+def test_models_of_tables_are_trained_again_too(doors: Doors, target: str) -> None:
+    table_world.add_dataset(doors, target)
+    model = add_model(doors, dataset="patients")
+    drain(doors)
+    ask(doors, 5)
+    drain(doors)
+    assert replay_version(doors, model).bit_for_bit
+    assert replay_version(doors, model).holds
 
 
 def test_a_provisional_node_is_rebuilt_from_the_root_of_its_chain(doors: Doors) -> None:

@@ -11,6 +11,7 @@ from core.modelling.tensors import tensor_digest
 from core.unlearning.exact.activations import SliceActivations
 from core.unlearning.exact.backbone import public_logits
 from core.unlearning.exact.layer_groups import layer_group
+from core.unlearning.exact.loader import Loader
 from core.unlearning.exact.nodes import declared_names
 from core.unlearning.exact.repair import canonical_nodes
 from core.unlearning.exact.slice_records import SliceRecords
@@ -147,3 +148,21 @@ def test_a_slice_whose_records_are_out_of_order_is_refused() -> None:
     records = make_slices()[0]
     with pytest.raises(ValueError, match="sorted by reference"):
         replace(records, references=records.references[::-1])
+
+
+def test_a_record_that_leaves_moves_no_other_past_its_neighbours() -> None:
+    whole, key = make_slices(), "5" * 64
+    for position in range(len(whole[2])):
+        fed = [
+            [batch_order(make_slices(without=without), key, epoch) for epoch in range(2)]
+            for without in (None, (2, position))
+        ]
+        (gone,) = set(fed[0][0]) - set(fed[1][0])
+        assert [[one for one in epoch if one != gone] for epoch in fed[0]] == fed[1]
+
+
+def batch_order(slices: dict[int, SliceRecords], key: str, epoch: int) -> list[bytes]:
+    """Return the references in the order in which an epoch feeds them."""
+    loader = Loader(key, (0, 2), SliceActivations(backbone(), slices), 0)
+    references = [row.tobytes() for number in (0, 2) for row in slices[number].references]
+    return [references[row] for row in loader._order(epoch)]
