@@ -47,7 +47,12 @@ def replay(
 
 def _draw(body: dict[str, Any]) -> None:
     details({name: body[name] for name in ("model", "version", "number", "manifest_digest", "environment")})
-    rows = [one | {"compared": "bit for bit" if one["bit_for_bit"] else "within tolerance"} for one in body["replayed"]]
+    rows = [
+        one
+        | {"compared": "bit for bit" if one["bit_for_bit"] else "within tolerance"}
+        | {name: list(one[name]) for name in ("slices", "flaws")}
+        for one in body["replayed"]
+    ]
     table(rows, COLUMNS, empty="No node was replayed.")
     for one in body["flaws"]:
         say(f"The stored {one} is not the one that the manifest names.")
