@@ -16,6 +16,7 @@ from sqlalchemy import text, update
 from typer.testing import CliRunner
 
 from cli.main import app
+from cli.serve import environment
 from core.datasets.image_schema import ImageSchema
 from core.domain.errors import BadInput, Impossible, ModelNotFound, ModelNotServed, OvertakenByDeletion, SealBroken
 from core.domain.model import BackboneRecipe, NodeRecipe, Recipe
@@ -215,8 +216,8 @@ def test_a_model_of_tables_is_refused_in_one_sentence_and_leaves_nothing(doors: 
 
 def test_the_command_writes_and_says_where(doors: Doors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = built(doors)
-    monkeypatch.setenv("LETHE_DATABASE_URL", doors.settings.database_url)
-    monkeypatch.setenv("LETHE_DATA_DIRECTORY", str(doors.settings.data_directory))
+    for name, value in environment(doors.settings).items():
+        monkeypatch.setenv(name, value)
     told = CliRunner().invoke(app, ["export", model, str(tmp_path / "out"), "--json"])
     assert told.exit_code == 0, told.output
     assert json.loads(told.stdout)["model"] == model

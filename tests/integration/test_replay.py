@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 from typer.testing import CliRunner
 
 from cli.main import app
+from cli.serve import environment
 from core.domain.deletion import DeletedRecord
 from core.domain.errors import Impossible, ModelNotFound, OvertakenByDeletion, VersionNotFound
 from core.domain.manifest import Manifest
@@ -250,8 +251,8 @@ def test_a_deletion_that_comes_in_between_is_said(doors: Doors, monkeypatch: pyt
 
 @pytest.fixture
 def told(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("LETHE_DATABASE_URL", doors.settings.database_url)
-    monkeypatch.setenv("LETHE_DATA_DIRECTORY", str(doors.settings.data_directory))
+    for name, value in environment(doors.settings).items():
+        monkeypatch.setenv(name, value)
     return lambda *arguments: CliRunner().invoke(app, ["replay", *arguments])
 
 
