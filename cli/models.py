@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.family_options import Family, FamilyBudget, FamilyHorizon, FamilyPrior, FamilyRule
 from cli.options import Data, Once, Url, connect, read_file, read_numbers
 from cli.output import CommandFailed, Json, details, progress, say, show, table, told, unusable
 from core.domain.repair import RepairMode
@@ -54,17 +55,11 @@ def register(
     dataset: Annotated[str, typer.Argument(help="Id or name of a data set.")],
     shards: Annotated[int | None, typer.Option(help="Independent ensembles that vote.")] = None,
     slices: Annotated[int | None, typer.Option(help="Parts of a shard, each switched off on its own.")] = None,
-    family: Annotated[str | None, typer.Option(help="chain, cyclic, prior, subset_trie or greedy_trie.")] = None,
-    family_budget: Annotated[
-        int | None, typer.Option(help="cyclic, prior: sequences. greedy_trie: slice-epochs per shard.")
-    ] = None,
-    family_prior: Annotated[
-        str | None, typer.Option(help="prior, greedy_trie: how likely each slice is to be hit, such as 5,2,1,1.")
-    ] = None,
-    family_rule: Annotated[str | None, typer.Option(help="prior: matching or cold_first.")] = None,
-    family_horizon: Annotated[
-        int | None, typer.Option(help="prior, matching: deletions ahead that are scored.")
-    ] = None,
+    family: Family = None,
+    family_budget: FamilyBudget = None,
+    family_prior: FamilyPrior = None,
+    family_rule: FamilyRule = None,
+    family_horizon: FamilyHorizon = None,
     recipe: Annotated[Path | None, typer.Option(help="The whole recipe as a JSON file; the options go first.")] = None,
     approval: Annotated[bool, typer.Option("--approval", help="Deletions wait for a second person.")] = False,
     no_repair: Annotated[bool, typer.Option("--no-repair", help="Leave switched-off nodes switched off.")] = False,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.family_options import Family, FamilyBudget, FamilyHorizon, FamilyPrior, FamilyRule
 from cli.options import read_numbers
 from cli.output import Json, details, say, show, table, told, unusable
 
@@ -40,17 +41,11 @@ CURVE_ROWS = 8
 def plan(
     shards: Annotated[int, typer.Option(help="Independent ensembles that vote, m.")],
     slices: Annotated[int, typer.Option(help="Parts of a shard, each switched off on its own, L.")],
-    family: Annotated[str | None, typer.Option(help="chain, cyclic, prior, subset_trie or greedy_trie.")] = None,
-    family_budget: Annotated[
-        int | None, typer.Option(help="cyclic, prior: sequences. greedy_trie: slice-epochs per shard.")
-    ] = None,
-    family_prior: Annotated[
-        str | None, typer.Option(help="prior, greedy_trie: how likely each slice is to be hit, such as 5,2,1,1.")
-    ] = None,
-    family_rule: Annotated[str | None, typer.Option(help="prior: matching or cold_first.")] = None,
-    family_horizon: Annotated[
-        int | None, typer.Option(help="prior, matching: deletions ahead that are scored.")
-    ] = None,
+    family: Family = None,
+    family_budget: FamilyBudget = None,
+    family_prior: FamilyPrior = None,
+    family_rule: FamilyRule = None,
+    family_horizon: FamilyHorizon = None,
     hits: Annotated[str, typer.Option(help="How deletions fall: uniform, skewed or owner.")] = "uniform",
     weights: Annotated[
         str | None, typer.Option(help="skewed: how likely each slice is to be hit, such as 5,2,1,1.")
