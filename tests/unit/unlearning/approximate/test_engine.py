@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ from torch import nn
 
 from core.domain.errors import BadInput, Diverged, NoEffect
 from core.methods.menu import MENU
-from core.unlearning.approximate import engine
+from core.unlearning.approximate import engine, methods
 from core.unlearning.approximate.engine import Hooks
 from core.unlearning.approximate.kitchen import Kitchen, Live
 from core.unlearning.approximate.masks import top_share
 from core.unlearning.approximate.recipe import Pass, Phase, Term
+from core.unlearning.approximate.registry import RECIPES
 from core.unlearning.approximate.samples import Batch
 from core.unlearning.approximate.selectors import Alone, Mixed, Zipped
 from core.unlearning.approximate.state import State, from_file, to_file
@@ -241,6 +243,6 @@ def test_rows_at_once_change_the_result_by_rounding_only(worlds: dict[str, Judge
 
 
 def test_the_menu_and_the_kitchen_know_the_same_methods() -> None:
-    from core.unlearning.approximate.registry import RECIPES
-
-    assert list(MENU) == list(RECIPES)
+    files = {module.name for module in iter_modules(methods.__path__)}
+    assert files == set(MENU) == set(RECIPES)
+    assert all(RECIPES[name].__module__.rpartition(".")[2] == name for name in MENU)
