@@ -10,6 +10,7 @@ from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
 from api import documentation, problems
+from api.acquaintances import Acquaintances
 from api.envelope import Envelope
 from api.routes import (
     access,
@@ -20,6 +21,7 @@ from api.routes import (
     health,
     jobs,
     lineage,
+    methods,
     models,
     plans,
     suppressions,
@@ -43,6 +45,7 @@ def create_app(doors: Doors | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.doors = doors or open_doors(Settings())
+        app.state.acquaintances = Acquaintances()
         # A request takes one connection at a time: with a thread for each, none waits for one in vain.
         current_default_thread_limiter().total_tokens = app.state.doors.settings.database_connections
         yield
@@ -63,6 +66,7 @@ def create_app(doors: Doors | None = None) -> FastAPI:
         suppressions,
         datasets,
         models,
+        methods,
         plans,
         lineage,
         jobs,
@@ -75,5 +79,5 @@ def create_app(doors: Doors | None = None) -> FastAPI:
     app.include_router(health.router, responses=documentation.UNREADY)
     problems.install(app)
     documentation.install(app)
-    app.add_middleware(Envelope, most_bytes=LARGEST_BODY, self_bounded=[datasets.UPLOAD_PATH])
+    app.add_middleware(Envelope, most_bytes=LARGEST_BODY, self_bounded=datasets.UPLOAD_PATHS)
     return app

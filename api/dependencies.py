@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import AwareDatetime, BaseModel
 
+from api.acquaintances import Acquaintances
 from core.domain import access
 from core.domain.canonical import canonical
 from core.domain.errors import BadInput, IdempotencyKeyRequired
@@ -56,12 +59,13 @@ def needs(scope: access.Scope) -> Any:
     return Depends(Needs(scope))
 
 
-async def idempotency_key(
-    value: Annotated[
-        str | None,
-        Header(alias="Idempotency-Key", description="Makes a retry safe: the same key gets the first answer again."),
-    ] = None,
-) -> str | None:
+KeyHeader = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", description="Makes a retry safe: the same key gets the first answer again."),
+]
+
+
+async def idempotency_key(value: KeyHeader = None) -> str | None:
     """Return the key, with or without the quotes of a structured field.
 
     Raises:
@@ -85,6 +89,36 @@ async def required_key(key: MaybeKey) -> str:
 
 
 RequiredKey = Annotated[str, Depends(required_key)]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Who asks for something that is done once, and under which key."""
+
+    caller: access.Caller
+    """Presumed, if the process knew them from before: for routes whose transaction asks about the key again."""
+    doors: Doors
+    key: str
+
+
+class AsksOnce(Needs):
+    """All that a busy route needs, found in one step: the framework takes its time over every dependency."""
+
+    async def __call__(  # type: ignore[override]
+        self,
+        request: Request,
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+        value: KeyHeader = None,
+    ) -> Asking:
+        doors = await the_doors(request)
+        known: Acquaintances = request.app.state.acquaintances
+        text = credentials.credentials if credentials else ""
+        caller = known.recall(text)
+        if caller is None:
+            caller = await run_in_threadpool(authenticate, doors, text)
+            known.remember(text, caller)
+        caller.require(self.scope)
+        return Asking(caller, doors, await required_key(await idempotency_key(value)))
 
 
 def once(route: str, key: str | None, body: BaseModel | bytes) -> OnceKey:

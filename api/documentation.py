@@ -54,9 +54,9 @@ def install(app: FastAPI) -> None:
 
 def scope_of(route: APIRoute) -> str | None:
     """Return the scope that a route declares; None when any key, or nobody's, will do."""
-    for one in route.dependencies:
-        if isinstance(one.dependency, Needs):
-            return one.dependency.scope
+    for one in route.dependant.dependencies:  # codespell:ignore dependant
+        if isinstance(one.call, Needs):
+            return one.call.scope
     return None
 
 

@@ -8,8 +8,8 @@ Plain ASGI, because it must stay out of the way: no task and no queue stands bet
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Collection
 from contextlib import ExitStack
 
 import structlog
@@ -24,17 +24,18 @@ from core.logging import about, client_identifiers
 
 log = structlog.get_logger()
 CLIENT_GONE = 499
+_NONE = re.compile(r"(?!)")
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
 class Envelope:
     """ASGI middleware around one application."""
 
-    def __init__(self, app: ASGIApp, *, most_bytes: int, self_bounded: Collection[str] = ()) -> None:
-        """Bound every body to `most_bytes`, except on the paths in `self_bounded`, which count for themselves."""
+    def __init__(self, app: ASGIApp, *, most_bytes: int, self_bounded: re.Pattern[str] = _NONE) -> None:
+        """Bound every body to `most_bytes`, except on paths that `self_bounded` matches whole, which count for themselves."""
         self.app = app
         self.most_bytes = most_bytes
-        self.self_bounded = frozenset(self_bounded)
+        self.self_bounded = self_bounded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -68,7 +69,7 @@ class Envelope:
                     await answer(scope, receive, named)
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        if scope["path"] in self.self_bounded:
+        if self.self_bounded.fullmatch(scope["path"]):
             return receive
         received = 0
 

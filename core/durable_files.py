@@ -58,11 +58,16 @@ def write_incoming(root: Path, content: bytes) -> Path:
 def sync_directories(directories: Iterable[Path]) -> None:
     """Flush each directory once, so that the names in it outlast a power cut."""
     for directory in sorted(set(directories)):
-        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_directory(directory)
+
+
+def sync_directory(directory: Path | str) -> None:
+    """Flush one directory."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def sweep_strays(root: Path) -> None:

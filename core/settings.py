@@ -16,6 +16,8 @@ class Settings(BaseSettings):
 
     database_url: str = ""
     """PostgreSQL to use; empty: `lethe serve` runs a private one inside its data directory."""
+    database_listen_url: str = ""
+    """Address of the same database for those who listen, when `database_url` leads to a pooler; empty: the same address."""
     database_connections: int = 20
     """Most connections that one process opens; the API answers as many requests at once, and the others wait for a turn."""
     prepared_statements: bool = True
@@ -96,6 +98,14 @@ class Settings(BaseSettings):
     """How many training processes one worker runs side by side."""
     trainer_threads: int = 1
     """Threads of one training process; part of what a bit-for-bit replay must repeat."""
+    trainer_device: Literal["cpu", "cuda"] = "cpu"
+    """Where nodes are trained. On a GPU, retrain-equivalence is one of distributions, and certificates say so."""
+    stacked_nodes: int = Field(16, ge=1)
+    """How many nodes of one depth a GPU trains in one pass; a CPU trains them one by one."""
+    activation_cache_mebibytes: int = Field(0, ge=0)
+    """How much disk activations may take on a machine that trains, encrypted under their owners' keys; 0: none are kept."""
+    activation_cache_directory: Path | None = None
+    """Where they lie; default: `activations` in the data directory. Never back it up."""
     serving_lease_seconds: float = 15.0
     """For how long a predictor may answer without having confirmed that its version is still the live one."""
     checkpoint_seconds: float = 60.0
@@ -121,6 +131,10 @@ class Settings(BaseSettings):
     @property
     def keys(self) -> Path:
         return self.key_directory or self.data_directory / "keys"
+
+    @property
+    def activations(self) -> Path:
+        return self.activation_cache_directory or self.data_directory / "activations"
 
     @property
     def ledger(self) -> Path:

@@ -41,9 +41,17 @@ class Limitation(StrEnum):
     ADAPTIVE_REQUESTS = "adaptive_requests"
     KEY_STORE_BACKUPS_EXPIRE_IN_DAYS = "key_store_backups_expire_in_days"
     SAME_ENVIRONMENT_NEEDED_FOR_REPLAY = "same_environment_needed_for_replay"
+    EQUIVALENCE_DISTRIBUTIONAL = "equivalence_distributional"
     DATA_SET_COPY_RETAINED = "data_set_copy_retained"
     EXTERNAL_COPIES_NOT_COVERED = "external_copies_not_covered"
     PAST_ANSWERS_NOT_COVERED = "past_answers_not_covered"
+    STATISTICAL_EVIDENCE = "statistical_evidence"
+    TRAINING_ASSERTED = "training_asserted"
+    RETRAIN_NOT_DEFINED = "retrain_not_defined"
+    FORMER_RECORDS_UNREADABLE = "former_records_unreadable"
+    FEWER_ORACLES = "fewer_oracles"
+    JUDGE_NOT_QUALIFIED = "judge_not_qualified"
+    BEHAVIOUR_NOT_DATA = "behaviour_not_data"
 
 
 LIMITATIONS: Mapping[Limitation, str] = {
@@ -57,9 +65,17 @@ LIMITATIONS: Mapping[Limitation, str] = {
     Limitation.ADAPTIVE_REQUESTS: "Whoever chooses deletions after seeing answers may learn from which nodes were switched off.",
     Limitation.KEY_STORE_BACKUPS_EXPIRE_IN_DAYS: "Backups of the key store keep destroyed keys until they expire, after the stated number of days.",
     Limitation.SAME_ENVIRONMENT_NEEDED_FOR_REPLAY: "Replay gives the same bits only under the same torch build, processor, instruction set and thread count.",
+    Limitation.EQUIVALENCE_DISTRIBUTIONAL: "Nodes were trained on a GPU: a fresh build gives tensors of the same distribution, not the same bits.",
     Limitation.DATA_SET_COPY_RETAINED: "The data set keeps the deleted rows, because the request covered the model alone.",
     Limitation.EXTERNAL_COPIES_NOT_COVERED: "Copies that left this service before the deletion are not covered.",
     Limitation.PAST_ANSWERS_NOT_COVERED: "Answers given before the deletion cannot be recalled.",
+    Limitation.STATISTICAL_EVIDENCE: "No proof ties the weights to the records: what is known is how the model answers, within the stated margins.",
+    Limitation.TRAINING_ASSERTED: "How the checkpoint was trained, and on what, is what its owner said when it was registered.",
+    Limitation.RETRAIN_NOT_DEFINED: "The checkpoint was trained in several stages, so what a retrained model would be is not defined.",
+    Limitation.FORMER_RECORDS_UNREADABLE: "Records that were forgotten earlier are erased, so nobody could ask the new version about them again.",
+    Limitation.FEWER_ORACLES: "The judge was put to the test with fewer oracles than its policy asks for, and so at a laxer level.",
+    Limitation.JUDGE_NOT_QUALIFIED: "No judge was seen to be fit for this recipe and model.",
+    Limitation.BEHAVIOUR_NOT_DATA: "A behaviour was suppressed; no record was deleted, and what the model learned may still be there.",
 }
 """One sentence for each code."""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from core.audit.encoding import read_canonical, timestamp
 from core.audit.errors import EvidenceInvalid
-from core.domain.canonical import canonical
+from core.domain.canonical import LARGEST_EXACT_INTEGER
 
 ENTRY_FORMAT = 1
 _WORD = re.compile(r"[A-Za-z0-9_.:+/-]{0,200}")
@@ -31,6 +31,7 @@ class Action(StrEnum):
     KEY_EXPIRED = "key.expired"
     ACCESS_DENIED = "access.denied"
     DATASET_REGISTERED = "dataset.registered"
+    DATASET_GROWN = "dataset.grown"
     DATASET_ROWS_ERASED = "dataset.rows_erased"
     RECONSENT_RECORDED = "reconsent.recorded"
     MODEL_REGISTERED = "model.registered"
@@ -38,6 +39,12 @@ class Action(StrEnum):
     MODEL_FAILED = "model.failed"
     MODEL_EXPORTED = "model.exported"
     MODEL_REPAIR_CHANGED = "model.repair_changed"
+    MODEL_ADVANCED = "model.advanced"
+    MODEL_POLICY_CHANGED = "model.policy_changed"
+    MODEL_QUALIFIED = "model.qualified"
+    METHOD_ATTEMPTED = "method.attempted"
+    JUDGEMENT_WAIVED = "judgement.waived"
+    VERSION_FLAGGED = "version.flagged"
     BACKBONE_TRAINED = "backbone.trained"
     NODES_COMMITTED = "nodes.committed"
     NODES_SWITCHED_OFF = "nodes.switched_off"
@@ -51,6 +58,7 @@ class Action(StrEnum):
     DELETION_REQUEST_CANCELLED = "deletion_request.cancelled"
     DELETION_REQUEST_STARTED = "deletion_request.started"
     DELETION_REQUEST_INFLUENCE_FREE = "deletion_request.influence_free"
+    DELETION_REQUEST_REPLACED = "deletion_request.replaced"
     DELETION_REQUEST_NEEDS_ATTENTION = "deletion_request.needs_attention"
     DELETION_REQUEST_RECOVERED = "deletion_request.recovered"
     DELETION_REQUEST_COMPLETED = "deletion_request.completed"
@@ -101,6 +109,7 @@ class Ref(StrEnum):
     ALIAS = "alias"
     FENCE = "fence"
     DATASET = "dataset"
+    DATASET_VERSION = "dataset_version"
     DIGEST = "digest"
     RECORDS = "records"
     OWNERS = "owners"
@@ -111,6 +120,12 @@ class Ref(StrEnum):
     ORIGIN = "origin"
     ENDPOINT = "endpoint"
     TYPES = "types"
+    METHOD = "method"
+    ATTEMPT = "attempt"
+    JUDGEMENT = "judgement"
+    POLICY = "policy"
+    PERSON = "person"
+    REASON = "reason"
 
 
 RefValue = str | int | Sequence[str] | None
@@ -158,20 +173,16 @@ def entry_bytes(entry: Entry) -> bytes:
     Raises:
         ValueError: a word is outside its closed list or could be free text, or the time has no zone.
     """
-    value = {
-        "v": ENTRY_FORMAT,
-        "id": entry.id,
-        "at": timestamp(entry.at),
-        "tenant": entry.tenant,
-        "actor": {"kind": ActorKind(entry.actor.kind), "id": entry.actor.id},
-        "action": Action(entry.action),
-        "object": entry.object,
-        "from": entry.moved_from,
-        "to": entry.moved_to,
-        "refs": {Ref(key): value for key, value in entry.refs.items()},
-    }
-    _refuse_free_text(value)
-    return canonical(value)
+    refs = {str(Ref(key)): value for key, value in entry.refs.items()}
+    inner = ",".join([f'"{key}":{_plain(key, refs[key])}' for key in sorted(refs)])
+    # The keys in their canonical order; words need no escapes, or they would be refused.
+    return (
+        f'{{"action":"{Action(entry.action).value}",'
+        f'"actor":{{"id":{_plain("id", entry.actor.id)},"kind":"{ActorKind(entry.actor.kind).value}"}},'
+        f'"at":"{timestamp(entry.at)}","from":{_plain("from", entry.moved_from)},"id":{_plain("id", entry.id)},'
+        f'"object":{_plain("object", entry.object)},"refs":{{{inner}}},"tenant":{_plain("tenant", entry.tenant)},'
+        f'"to":{_plain("to", entry.moved_to)},"v":{ENTRY_FORMAT}}}'
+    ).encode()
 
 
 def read_entry(content: bytes) -> dict[str, Any]:
@@ -191,14 +202,18 @@ def read_entry(content: bytes) -> dict[str, Any]:
     return value
 
 
-def _refuse_free_text(value: Mapping[str, Any]) -> None:
-    outer = {name: inner for name, inner in value.items() if name not in {"actor", "refs"}}
-    for name, inner in [*outer.items(), *value["actor"].items(), *value["refs"].items()]:
-        if not all(map(_is_plain, inner if isinstance(inner, list | tuple) else [inner])):
-            raise ValueError(f"{name} of a log entry is neither a plain word nor a whole number")
+def _plain(name: str, value: RefValue) -> str:
+    """Return a value in canonical JSON (`core.domain.canonical`), if it is a plain word, a whole number, or some of them."""
+    if isinstance(value, list | tuple):
+        return "[" + ",".join([_word(name, one) for one in value]) + "]"
+    return _word(name, value)
 
 
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, str):
-        return _WORD.fullmatch(value) is not None
-    return value is None or type(value) is int
+def _word(name: str, value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, str) and _WORD.fullmatch(value):
+        return f'"{value}"'
+    if type(value) is int and abs(value) <= LARGEST_EXACT_INTEGER:
+        return str(value)
+    raise ValueError(f"{name} of a log entry is neither a plain word nor a whole number")

@@ -12,16 +12,27 @@ from dataclasses import dataclass, field
 from functools import reduce
 
 from core.audit import log
-from core.audit.certificate import LIMITATIONS, DeletionClaim, open_envelope
+from core.audit.certificate import LIMITATIONS, DeletionClaim, Limitation, open_envelope
 from core.audit.checkpoint import Checkpoint, Verifier, open_checkpoint, read_vkeys
 from core.audit.claim import read_claim
 from core.audit.entry import Action, read_entry
 from core.audit.errors import EvidenceInvalid, EvidenceUnusable
 from core.audit.proof import HEADER, LogProof, read_proof
 from core.audit.structure import claim_flaws
+from core.audit.unlearning import (
+    UNLEARNING_TYPE,
+    UnlearningClaim,
+    read_unlearning,
+    unlearning_asserted,
+    unlearning_flaws,
+    unlearning_proved,
+)
 from core.domain.canonical import canonical
 from core.domain.deletion import Result
 from core.domain.model import Guarantee
+
+Claim = DeletionClaim | UnlearningClaim
+"""What a certificate can be about: a lattice, or a checkpoint."""
 
 
 @dataclass
@@ -110,17 +121,30 @@ def split_log(content: bytes) -> list[bytes]:
     return entries
 
 
-def _judge_certificate(envelope: bytes, verifiers: Sequence[Verifier], verdict: Verdict) -> DeletionClaim | None:
+def _judge_certificate(envelope: bytes, verifiers: Sequence[Verifier], verdict: Verdict) -> Claim | None:
     try:
-        claim = read_claim(open_envelope(envelope, verifiers))
+        statement = open_envelope(envelope, verifiers)
+        approximate = statement.get("predicateType") == UNLEARNING_TYPE
+        claim: Claim = read_unlearning(statement) if approximate else read_claim(statement)
     except EvidenceInvalid as wrong:
         verdict.failures.append(wrong.detail)
         return None
-    verdict.failures += claim_flaws(claim)
     verdict.proved.append("A trusted key signed this certificate, and its bytes are as they were signed.")
+    if isinstance(claim, UnlearningClaim):
+        _judge_unlearning(claim, verdict)
+        return claim
+    verdict.failures += claim_flaws(claim)
     verdict.proved += _proved(claim)
     verdict.asserted += _asserted(claim)
     return claim
+
+
+def _judge_unlearning(claim: UnlearningClaim, verdict: Verdict) -> None:
+    flaws = unlearning_flaws(claim)
+    verdict.failures += flaws
+    if not flaws:
+        verdict.proved += unlearning_proved(claim)
+        verdict.asserted += [*unlearning_asserted(claim), *_stated(claim)]
 
 
 def _judge_place(place: LogProof, checkpoint: Checkpoint, verdict: Verdict) -> None:
@@ -131,7 +155,7 @@ def _judge_place(place: LogProof, checkpoint: Checkpoint, verdict: Verdict) -> N
     )
 
 
-def _judge_entry(content: bytes, envelope: bytes, claim: DeletionClaim | None) -> None:
+def _judge_entry(content: bytes, envelope: bytes, claim: Claim | None) -> None:
     entry = read_entry(content)
     refs: Mapping[str, object] = entry["refs"]
     if entry["action"] != Action.CERTIFICATE_ISSUED:
@@ -199,9 +223,18 @@ def _asserted(claim: DeletionClaim) -> list[str]:
             "That the served tensors are the manifest's.",
         ]
     if claim.guarantee is Guarantee.RETRAIN_EQUIVALENT:
-        sentences.append("That a fresh build on the retained records gives the same bits; replay checks it.")
+        alike = "tensors of the same distribution" if _on_gpu(claim) else "the same bits"
+        sentences.append(f"That a fresh build on the retained records gives {alike}; replay checks it.")
+    return [*sentences, *_stated(claim)]
+
+
+def _stated(claim: Claim) -> list[str]:
     stated = [canonical({name: value}).decode()[1:-1] for name, value in sorted(claim.asserted.items())]
-    return [*sentences, *stated, *(LIMITATIONS[code] for code in claim.limitations)]
+    return [*stated, *(LIMITATIONS[code] for code in claim.limitations)]
+
+
+def _on_gpu(claim: DeletionClaim) -> bool:
+    return Limitation.EQUIVALENCE_DISTRIBUTIONAL in claim.limitations
 
 
 def _proof_text(proof: str | bytes) -> str:

@@ -58,7 +58,7 @@ class DirectoryKeyStore:
 
     def get(self, key_id: str) -> bytes:
         try:
-            return _read(self._path(key_id))
+            return _read(f"{self._root}/{_place(key_id)}")  # as text: every request reads keys
         except FileNotFoundError:
             raise KeyDestroyed from None
 
@@ -88,9 +88,7 @@ class DirectoryKeyStore:
         return (name for name in list_names(self._root) if name.startswith(prefix) and _KEY_ID.fullmatch(name))
 
     def _path(self, key_id: str) -> Path:
-        if not _KEY_ID.fullmatch(key_id):
-            raise ValueError("a key id is 3 to 64 lower-case letters, digits and underscores")
-        return self._root / hashlib.sha256(key_id.encode()).hexdigest()[:2] / key_id
+        return self._root / _place(key_id)
 
     def _link(self, path: Path, key: bytes) -> bytes:
         """Give a new key this name unless a key has it; return the key that has it now."""
@@ -123,13 +121,23 @@ class DirectoryKeyStore:
             sync_directories([self._doomed])
 
 
-def _read(path: Path) -> bytes:
+def _place(key_id: str) -> str:
+    if not _KEY_ID.fullmatch(key_id):
+        raise ValueError("a key id is 3 to 64 lower-case letters, digits and underscores")
+    return f"{hashlib.sha256(key_id.encode()).hexdigest()[:2]}/{key_id}"
+
+
+def _read(path: str | Path) -> bytes:
     """Return a file's bytes, or raise FileNotFoundError even if it loses its name only while it is read."""
-    with path.open("rb") as file:
-        key = file.read()
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        opened = os.fstat(handle)
+        key = os.read(handle, opened.st_size + 1)
         # Bytes are overwritten only after the name is gone: a name that is still there vouches for what was read.
-        if path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+        if os.stat(path).st_ino != opened.st_ino:  # noqa: PTH116 - every request reads keys
             raise FileNotFoundError
+    finally:
+        os.close(handle)
     return key
 
 

@@ -24,7 +24,7 @@ from typing import Any
 from core.audit.encoding import read_canonical
 from core.domain.canonical import canonical
 from core.domain.errors import LedgerDamaged, LedgerUnavailable, LogForked
-from core.durable_files import INCOMING, list_names, open_directory, sync_directories, write_incoming
+from core.durable_files import INCOMING, list_names, open_directory, sync_directories, sync_directory, write_incoming
 
 CHECKPOINT, RETIRED, LOCK = "checkpoint", "retired", "lock"
 _NAME = re.compile(r"[a-z]{2,4}_[a-z0-9]+(\.[a-z0-9_]+)+")
@@ -42,18 +42,20 @@ class DirectoryLedger:
         Raises:
             LedgerUnavailable: the disk is full, or the directory cannot be written.
         """
-        path = self._path(name)
-        incoming = self._root / INCOMING / secrets.token_hex(16)
+        path, content = str(self._path(name)), _sealed(note)
+        incoming = f"{self._root}/{INCOMING}/{secrets.token_hex(16)}"
         try:
             handle = os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(_sealed(note))
-                file.flush()
+            try:
+                if os.write(handle, content) != len(content):
+                    raise LedgerUnavailable
                 # The name first, then both flushed: one round of the disk's journal instead of two. Half a note after
                 # a power cut is of somebody who was never told that we took it, and its digest tells.
-                incoming.replace(path)
-                os.fsync(file.fileno())
-            sync_directories([path.parent])
+                os.replace(incoming, path)  # noqa: PTH105 - a note for every request: paths are not taken apart again
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            sync_directory(os.path.dirname(path))  # noqa: PTH120
         except OSError:
             raise LedgerUnavailable from None
 

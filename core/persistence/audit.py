@@ -35,8 +35,8 @@ from core.audit.log import NodeReader, root
 from core.domain.errors import EntryNotFound
 from core.domain.identifiers import new_identifier
 from core.persistence import round_trips
-from core.persistence.round_trips import array
 from core.persistence.tables import SYSTEM_TENANT, metadata, reference_column, tenant_column, time_column
+from core.persistence.wire import array
 
 _NOTED, _ACTOR = "lethe_noted", "lethe_actor"
 
@@ -246,6 +246,12 @@ def bodies(session: Connection) -> Iterator[bytes]:
     query = select(audit_entries.c.body).order_by(audit_entries.c.index).execution_options(yield_per=1000)
     for body in session.execute(query).scalars():
         yield bytes(body)
+
+
+def bodies_between(session: Connection, start: int, end: int) -> list[bytes]:
+    """Return the exact bytes of the entries from index `start` up to, and without, `end`."""
+    query = select(audit_entries.c.body).where(audit_entries.c.index >= start, audit_entries.c.index < end)
+    return [bytes(body) for body in session.execute(query.order_by(audit_entries.c.index)).scalars()]
 
 
 def list_entries(

@@ -12,14 +12,16 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import structlog
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from core import metrics
@@ -30,8 +32,34 @@ from core.persistence import audit, round_trips, webhooks
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 JOBS_CHANNEL = "lethe_jobs"
 VERSIONS_CHANNEL = "lethe_versions"
-CLOCK = "SELECT clock_timestamp() AS now"
 NOTIFY = "SELECT pg_notify(%(channel)s, %(payload)s)"
+VIGILANCE = {
+    "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""How soon a connection notices that its host has vanished, in seconds, and in milliseconds for what was sent and not
+acknowledged: nobody hangs on it for the kernel's quarter of an hour. What the address says of them wins."""
+LIMIT_IDLE = """
+    DO $$ BEGIN
+      IF NOT EXISTS (
+        SELECT FROM pg_db_role_setting, unnest(setconfig) AS one
+        WHERE starts_with(one, 'idle_in_transaction_session_timeout=')
+          AND setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND setrole = (SELECT oid FROM pg_roles WHERE rolname = session_user)
+      ) THEN
+        EXECUTE 'ALTER ROLE ' || quote_ident(session_user) || ' IN DATABASE ' || quote_ident(current_database())
+          || ' SET idle_in_transaction_session_timeout = ''60s''';
+      END IF;
+    END $$"""
+"""How long a transaction may say nothing before PostgreSQL ends it, and with it the locks of a process that was stopped.
+
+The database keeps it for our login, so that it holds behind a pooler too, which would refuse it as an option of the
+connection and lose it as a statement of the session. A value that an operator has set stays."""
+UNHURRIED = "SET LOCAL idle_in_transaction_session_timeout = 0"
 log = structlog.get_logger()
 SYSTEM = Actor(ActorKind.SYSTEM, "lethe")
 
@@ -39,23 +67,30 @@ SYSTEM = Actor(ActorKind.SYSTEM, "lethe")
 class Database:
     """Connections to one PostgreSQL database."""
 
-    def __init__(self, url: str, *, pool_size: int = 20, prepared: bool = True) -> None:
-        """Open nothing yet; `url` is `postgresql://…`, with or without a driver name.
+    def __init__(self, url: str, *, listen_url: str = "", pool_size: int = 20, prepared: bool = True) -> None:
+        """Open nothing yet.
 
-        At most `pool_size` connections are open at once, those of listeners besides. Without `prepared`, statements are planned anew each time: for poolers that hand a transaction to any backend.
+        Args:
+            url: `postgresql://…`, with or without a driver name.
+            listen_url: the same database for `listen`, where `url` leads to a pooler, which carries no LISTEN.
+            pool_size: most connections that are open at once, those of listeners besides.
+            prepared: whether statements are prepared; not for poolers that hand a transaction to any backend.
         """
-        self.url = url.replace("postgresql+psycopg://", "postgresql://", 1)
+        self.url = _without_driver(url)
+        self.listen_url = _without_driver(listen_url) or self.url
         self.engine: Engine = create_engine(
             self.url.replace("postgresql://", "postgresql+psycopg://", 1),
             pool_size=pool_size,
             max_overflow=0,
             # The connection used last is used next: its plans are prepared and its backend's caches warm.
             pool_use_lifo=True,
-            connect_args={"prepare_threshold": 2 if prepared else None},
+            connect_args={"prepare_threshold": 2 if prepared else None} | vigilance(self.url),
             # Without it SQLAlchemy forgets how many rows an INSERT … ON CONFLICT DO NOTHING really inserted.
             execution_options={"preserve_rowcount": True},
         )
         event.listen(self.engine, "before_cursor_execute", round_trips.send_first)
+        event.listen(self.engine, "rollback", round_trips.forget_prepared)
+        event.listen(self.engine, "reset", round_trips.forget_reset)
         self._unbound = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
@@ -72,6 +107,8 @@ class Database:
             with self.engine.begin() as session, round_trips.collecting(session):
                 audit.begin(session, actor)
                 webhooks.begin(session)
+                if shared_flush:
+                    round_trips.share_flush(session)
                 yield session
                 webhooks.flush(session)
                 audit.append(session)
@@ -81,13 +118,18 @@ class Database:
             metrics.write_refused(refused.code)
             log.info("write.refused", reason=refused.code)
             raise
+        except InternalError as error:
+            if isinstance(error.orig, psycopg.errors.IdleInTransactionSessionTimeout):
+                # This process was stopped in the middle, and its locks are another's: as if the database had gone away.
+                raise OperationalError(None, None, error.orig, connection_invalidated=True) from error
+            raise
 
     def glance(self) -> AbstractContextManager[Connection]:
         """Lend a connection for a single question, with no transaction around it."""
         return self._unbound.connect()
 
     def listen(self, *channels: str) -> Listener:
-        return Listener(self.url, channels)
+        return Listener(self.listen_url, channels)
 
     def wait_until_ready(self, seconds: float) -> None:
         """Return once the server answers.
@@ -111,11 +153,15 @@ class Database:
         self.engine.dispose()
 
 
+def _without_driver(url: str) -> str:
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)
+
+
 class Listener:
     """A connection of its own that waits for NOTIFY; the waking is a hint, so callers also look on their own."""
 
     def __init__(self, url: str, channels: tuple[str, ...]) -> None:
-        self._connection = psycopg.connect(url, autocommit=True)
+        self._connection = psycopg.connect(url, autocommit=True, **vigilance(url))
         for channel in channels:
             self._connection.execute(f"LISTEN {channel}")
 
@@ -125,6 +171,25 @@ class Listener:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def is_away(error: Exception) -> bool:
+    """Whether an error says that the database cannot be reached, or is being shut down; not that it refused something."""
+    if not isinstance(error, OperationalError):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    return state is None or state.startswith(("08", "57P"))
+
+
+def vigilance(url: str) -> dict[str, Any]:
+    """Return the options of a connection to that address, without those that the address gives."""
+    given = conninfo_to_dict(url)
+    return {name: value for name, value in VIGILANCE.items() if name not in given}
+
+
+def unhurried(session: Connection) -> None:
+    """Let a transaction that only reads, and locks nobody out, wait for stores and files for as long as they take."""
+    session.execute(text(UNHURRIED))
 
 
 def clock(session: Connection) -> datetime:
@@ -198,4 +263,5 @@ def migrate(database: Database) -> None:
         config = migration_config(database.url)
         config.attributes["connection"] = session
         command.upgrade(config, "head")
+        session.exec_driver_sql(LIMIT_IDLE)
     engine.dispose()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
@@ -41,8 +41,9 @@ from core.domain.identifiers import new_identifier
 from core.domain.job import JobEvent, JobKind, JobState, Lane, advance
 from core.persistence import audit, webhooks
 from core.persistence.database import JOBS_CHANNEL, notify
-from core.persistence.round_trips import array, later
-from core.persistence.tables import among, json_column, metadata, one_of, tenant_column, time_column
+from core.persistence.round_trips import later
+from core.persistence.tables import json_column, metadata, one_of, tenant_column, time_column
+from core.persistence.wire import array
 
 jobs = Table(
     "jobs",
@@ -82,6 +83,12 @@ jobs = Table(
         "subject",
         unique=True,
         postgresql_where=text("lane = 'compute' AND state = 'running'"),
+    ),
+    Index(
+        "jobs_one_method_per_model",
+        "model_id",
+        unique=True,
+        postgresql_where=text("kind = 'run_method' AND state = 'running'"),
     ),
     Index(
         "jobs_one_waiting_per_subject",
@@ -125,6 +132,8 @@ class RenewalAnswer(StrEnum):
 CANCELLED = "cancelled"
 """Error code of a job that somebody stopped."""
 ENDS = (JobState.DONE, JobState.FAILED, JobState.DEAD)
+POSTPONED = "postponed"
+"""Outcome of an attempt that found nothing to do yet."""
 SUPERSEDED = "superseded"
 """Error code of a job that had nothing to do any more: another one does it, or a deletion made it pointless."""
 ENTRIES = {
@@ -142,10 +151,15 @@ ENTRIES = {
 ADD_DEACTIVATIONS = f"""
     WITH added AS (INSERT INTO jobs (tenant_id, id, kind, lane, subject, model_id, request_id, state, priority, max_attempts,
       attempt, fence)
-    SELECT %(tenant)s, name, '{JobKind.DEACTIVATE}', '{Lane.DEACTIVATE}', subject, model_id, %(request)s,
-      '{JobState.WAITING}', %(priority)s, %(max_attempts)s, 0, 0
-    FROM unnest(%(names)s::text[], %(subjects)s::text[], %(models)s::text[]) AS j (name, subject, model_id))
-    SELECT pg_notify('{JOBS_CHANNEL}', '{Lane.DEACTIVATE}')"""  # noqa: S608
+    SELECT %(tenant)s, name, kind, lane, subject, model_id, %(request)s,
+      '{JobState.WAITING}', %(priority)s::integer, %(max_attempts)s::integer, 0, 0
+    FROM unnest(%(names)s::text[], %(subjects)s::text[], %(models)s::text[], %(kinds)s::text[], %(lanes)s::text[])
+      AS j (name, subject, model_id, kind, lane))
+    SELECT pg_notify('{JOBS_CHANNEL}', lane) FROM unnest(%(bells)s::text[]) AS b (lane)"""  # noqa: S608
+
+FORGET_LOOKS = f"""
+    DELETE FROM job_attempts WHERE job_id = %(job)s AND outcome = '{POSTPONED}' AND fence < %(fence)s AND fence > (
+      SELECT min(a.fence) FROM job_attempts a WHERE a.job_id = %(job)s AND a.outcome = '{POSTPONED}')"""  # noqa: S608
 
 
 def add_job(session: Connection, **values: Any) -> bool:
@@ -153,16 +167,29 @@ def add_job(session: Connection, **values: Any) -> bool:
     return add_jobs(session, [values]) == 1
 
 
-def add_deactivations(
-    session: Connection, request: Any, model_ids: Sequence[str | None], *, priority: int, max_attempts: int
+def add_deactivations(  # noqa: PLR0913
+    session: Connection,
+    request: Any,
+    model_ids: Sequence[str | None],
+    *,
+    priority: int,
+    max_attempts: int,
+    methods_for: Collection[str] = (),
 ) -> list[str]:
-    """Put a request's jobs in their lane, one for each model or one for none; ring the bell once; return their ids."""
+    """Put a request's jobs in their lanes, one for each model or one for none; ring each bell once; return their ids.
+
+    Models in `methods_for` are in approximate mode: theirs run a method.
+    """
     names = [new_identifier("job") for _ in model_ids]
+    kinds = [JobKind.RUN_METHOD if model_id in methods_for else JobKind.DEACTIVATE for model_id in model_ids]
     values = {
         "tenant": request.tenant_id,
         "request": request.id,
         "names": array(names),
         "models": array(model_ids),
+        "kinds": array(kind.value for kind in kinds),
+        "lanes": array(kind.lane.value for kind in kinds),
+        "bells": array(sorted({kind.lane.value for kind in kinds})),
         "subjects": array(f"{request.id}/{model_id or '-'}" for model_id in model_ids),
         "priority": priority,
         "max_attempts": max_attempts,
@@ -220,7 +247,13 @@ def claim(  # noqa: PLR0913 - a lane, who, for how long, and two hints
     """
     now = func.clock_timestamp()
     busy = jobs.alias()
-    same = busy.c.model_id == jobs.c.model_id if lane is Lane.DEACTIVATE else busy.c.subject == jobs.c.subject
+    one_method = and_(busy.c.kind == JobKind.RUN_METHOD, jobs.c.kind == JobKind.RUN_METHOD)
+    same = (
+        busy.c.model_id == jobs.c.model_id
+        if lane is Lane.DEACTIVATE
+        # A method starts from what the one before it left.
+        else or_(busy.c.subject == jobs.c.subject, and_(one_method, busy.c.model_id == jobs.c.model_id))
+    )
     blocked = select(1).where(busy.c.lane == lane, busy.c.state == JobState.RUNNING, same).exists()
     orphaned = or_(jobs.c.lease_until.is_(None), jobs.c.lease_until < now)
     claimable = or_(
@@ -401,13 +434,29 @@ def soon(seconds: float) -> Any:
 
 
 def postpone(session: Connection, job: Row[Any], seconds: float) -> None:
-    """Let go of a job that is verifying, to be looked at again after `seconds`."""
+    """Let go of a job that is verifying, to be looked at again after `seconds`.
+
+    Of its looks in vain only the last one is kept as an attempt, beside the first, which did the work: there may be two a
+    second for as long as a model is built.
+    """
     session.execute(
         update(jobs)
         .where(jobs.c.id == job.id)
         .values(run_after=func.clock_timestamp() + timedelta(seconds=seconds), lease_until=None, worker=None)
     )
-    end_attempt(session, job, "postponed")
+    end_attempt(session, job, POSTPONED)
+    later(session, FORGET_LOOKS, {"job": job.id, "fence": job.fence})
+
+
+def change_lane(session: Connection, job: Row[Any], lane: Lane) -> None:
+    """Let a held job that is verifying be seen to its end in another lane, by whoever is free there; ring for it."""
+    session.execute(
+        update(jobs)
+        .where(jobs.c.id == job.id)
+        .values(lane=lane, lease_until=None, worker=None, run_after=func.clock_timestamp(), progress=None)
+    )
+    end_attempt(session, job, "handed_on", peak_memory_bytes=peak_memory_bytes())
+    notify(session, JOBS_CHANNEL, lane)
 
 
 def report_progress(session: Connection, job_id: str, fence: int, progress: dict[str, Any]) -> bool:
@@ -416,10 +465,11 @@ def report_progress(session: Connection, job_id: str, fence: int, progress: dict
     return session.execute(mine.values(progress=progress)).rowcount == 1
 
 
-def next_expired(session: Connection) -> Row[Any] | None:
-    """Return a running job whose lease ran out, locked, leaving those that somebody else looks at."""
-    query = select(jobs).where(jobs.c.state == JobState.RUNNING, jobs.c.lease_until < func.clock_timestamp())
-    return session.execute(query.limit(1).with_for_update(skip_locked=True)).first()
+def next_expired(session: Connection, after: str = "") -> Row[Any] | None:
+    """Return the next running job whose lease ran out, by id, locked, leaving those that somebody else looks at."""
+    expired = and_(jobs.c.state == JobState.RUNNING, jobs.c.lease_until < func.clock_timestamp(), jobs.c.id > after)
+    query = select(jobs).where(expired).order_by(jobs.c.id).limit(1)
+    return session.execute(query.with_for_update(skip_locked=True)).first()
 
 
 def has_successor(session: Connection, job: Row[Any]) -> bool:
@@ -428,42 +478,6 @@ def has_successor(session: Connection, job: Row[Any]) -> bool:
         jobs.c.lane == Lane.COMPUTE, jobs.c.subject == job.subject, jobs.c.state == JobState.WAITING
     )
     return job.lane == Lane.COMPUTE and session.execute(query).first() is not None
-
-
-def open_subjects(session: Connection, subjects: Iterable[str]) -> set[str]:
-    """Return which of these computations wait or are at work right now."""
-    query = select(jobs.c.subject).where(
-        among(jobs.c.subject, list(subjects)),
-        jobs.c.lane == Lane.COMPUTE,
-        jobs.c.state.in_([JobState.WAITING, JobState.RUNNING]),
-    )
-    return set(session.execute(query).scalars())
-
-
-def is_open(session: Connection, model_id: str, prefix: str) -> bool:
-    """Whether a computation of a model waits or runs whose subject begins so."""
-    query = select(1).where(
-        jobs.c.lane == Lane.COMPUTE,
-        jobs.c.state.in_([JobState.WAITING, JobState.RUNNING]),
-        jobs.c.model_id == model_id,
-        jobs.c.subject.startswith(prefix, autoescape=True),
-    )
-    return session.execute(query.limit(1)).first() is not None
-
-
-def shards_at_work(session: Connection, model_id: str, *, at_least: int) -> set[int]:
-    """Return the shards of a model that have a computation of at least that priority waiting or running."""
-    query = select(func.split_part(jobs.c.subject, "/", 2)).where(
-        jobs.c.model_id == model_id,
-        jobs.c.kind.in_([JobKind.TRAIN_SHARD, JobKind.TRAIN_NODE]),
-        jobs.c.state.in_([JobState.WAITING, JobState.RUNNING]),
-        jobs.c.priority >= at_least,
-    )
-    return {int(shard) for shard in session.execute(query.distinct()).scalars()}
-
-
-def find_job(session: Connection, tenant_id: str, job_id: str) -> Row[Any] | None:
-    return session.execute(select(jobs).where(jobs.c.tenant_id == tenant_id, jobs.c.id == job_id)).first()
 
 
 def lock_job(session: Connection, tenant_id: str, job_id: str) -> Row[Any] | None:
@@ -486,46 +500,6 @@ def request_cancel(session: Connection, job: Row[Any]) -> None:
         after=job.state,
         fence=job.fence,
     )
-
-
-def attempts_of(session: Connection, job_id: str) -> list[Row[Any]]:
-    query = select(job_attempts).where(job_attempts.c.job_id == job_id)
-    return list(session.execute(query.order_by(job_attempts.c.fence)))
-
-
-def work_of_request(session: Connection, request_id: str) -> list[Row[Any]]:
-    """Return the newest job for each model of a request; one that gave up counts no more once it was retried."""
-    newest = {job.subject: job for job in jobs_of_request(session, request_id)}
-    return list(newest.values())
-
-
-def jobs_of_request(session: Connection, request_id: str) -> list[Row[Any]]:
-    # By the database's clock: identifiers tell the time of whichever machine made them, and those may differ.
-    query = select(jobs).where(jobs.c.request_id == request_id)
-    return list(session.execute(query.order_by(jobs.c.created_at, jobs.c.id)))
-
-
-def list_jobs(session: Connection, tenant_id: str, *, limit: int, after: str | None, **filters: Any) -> list[Row[Any]]:
-    """Return jobs, newest first; `after` is the id that the last page ended with."""
-    query = select(jobs).where(jobs.c.tenant_id == tenant_id)
-    for column, value in filters.items():
-        if value is not None:
-            query = query.where(jobs.c[column] == value)
-    if after is not None:
-        query = query.where(jobs.c.id < after)
-    return list(session.execute(query.order_by(jobs.c.id.desc()).limit(limit)))
-
-
-def count_open(session: Connection, model_id: str) -> dict[str, int]:
-    """Return how many of a model's jobs are in each state that is not an end."""
-    open_states = (JobState.WAITING, JobState.RUNNING, JobState.VERIFYING)
-    query = (
-        select(jobs.c.state, func.count().label("jobs"))
-        .where(jobs.c.model_id == model_id, jobs.c.state.in_(open_states))
-        .group_by(jobs.c.state)
-    )
-    counted = {row.state: int(row.jobs) for row in session.execute(query)}
-    return {state.value: counted.get(state.value, 0) for state in open_states}
 
 
 def cancel_waiting(session: Connection, request_id: str) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Index,
     Integer,
     Row,
+    Select,
     Table,
     Text,
     UniqueConstraint,
@@ -28,21 +29,24 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from core.audit.entry import Action
+from core.domain.checkpoint import Mode
 from core.domain.deletion import DeletedRecord
 from core.domain.model import ModelState
 from core.domain.repair import RepairBudget, RepairPolicy
 from core.persistence import audit
 from core.persistence.datasets import records
-from core.persistence.round_trips import Question, array, together
+from core.persistence.round_trips import Question, together
 from core.persistence.tables import (
     among,
     json_column,
     metadata,
     one_of,
+    page_of,
     reference_column,
     tenant_column,
     time_column,
 )
+from core.persistence.wire import array
 
 models = Table(
     "models",
@@ -51,19 +55,23 @@ models = Table(
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),
     Column("dataset_id", Text, nullable=False),
+    Column("dataset_version", Integer, nullable=False, server_default=text("1")),
+    Column("mode", Text, nullable=False, server_default=text("'exact'")),
     json_column("recipe"),
-    Column("placement_key_id", Text, nullable=False),
+    Column("placement_key_id", Text, nullable=False, comment="empty in approximate mode"),
     Column("state", Text, nullable=False),
     Column("approval_required", Boolean, nullable=False),
     Column("repair", Boolean, nullable=False),
     json_column("repair_budget", nullable=True),
     Column("repair_once", Boolean, nullable=False, server_default=false()),
-    Column("backbone_key", Text, nullable=False),
+    Column("backbone_key", Text, nullable=False, comment="empty in approximate mode"),
+    json_column("unlearning_policy", nullable=True),
     json_column("occupancy"),
     time_column("created_at"),
     Column("row_version", Integer, nullable=False, server_default=text("1")),
     UniqueConstraint("tenant_id", "name", name="models_name_unique"),
     one_of("state", ModelState),
+    one_of("mode", Mode),
 )
 
 slices = Table(
@@ -105,15 +113,22 @@ backbones = Table(
 LEARNED_FROM = """
     SELECT * FROM models WHERE tenant_id = %(tenant)s AND dataset_id = ANY (%(datasets)s::text[]) ORDER BY id"""
 
+LEARNED_FROM_OWNED = """
+    SELECT * FROM models WHERE tenant_id = %(tenant)s AND dataset_id = ANY (ARRAY(
+      SELECT dataset_id FROM records WHERE tenant_id = %(tenant)s AND owner = ANY (%(owners)s::bytea[]) AND erased_at IS NULL))
+    ORDER BY id"""
+
 
 def add_model(session: Connection, *, shards: int, slice_count: int, **values: Any) -> None:
+    """Keep a model with its slices; one in approximate mode has none."""
     session.execute(insert(models).values(**values))
     places = [
         {"tenant_id": values["tenant_id"], "model_id": values["id"], "shard": shard, "slice": number, "epoch": 0}
         for shard in range(shards)
         for number in range(slice_count)
     ]
-    session.execute(insert(slices), places)
+    if places:
+        session.execute(insert(slices), places)
     audit.note(
         session, Action.MODEL_REGISTERED, tenant=values["tenant_id"], object=values["id"], dataset=values["dataset_id"]
     )
@@ -147,6 +162,11 @@ def list_models(session: Connection, tenant_id: str) -> list[Row[Any]]:
     return list(session.execute(query.order_by(models.c.created_at)))
 
 
+def page_of_models(session: Connection, tenant_id: str, *, limit: int, before: str | None) -> list[Row[Any]]:
+    """Return models, newest first; `before` is the id that the last page ended with."""
+    return page_of(session, models, tenant_id, limit=limit, before=before)
+
+
 def models_on(session: Connection, tenant_id: str, dataset_ids: Iterable[str]) -> list[Row[Any]]:
     [rows] = together(session, learned_from(tenant_id, dataset_ids))
     return rows
@@ -157,10 +177,22 @@ def learned_from(tenant_id: str, dataset_ids: Iterable[str]) -> Question:
     return LEARNED_FROM, {"tenant": tenant_id, "datasets": array(dataset_ids)}
 
 
+def learned_from_owned(tenant_id: str, owners: Iterable[bytes]) -> Question:
+    """Ask for the models on the data sets that hold a record of one of the owners."""
+    return LEARNED_FROM_OWNED, {"tenant": tenant_id, "owners": array(owners)}
+
+
 def set_model_state(session: Connection, model: Row[Any], state: ModelState) -> None:
     session.execute(update(models).where(models.c.id == model.id).values(state=state))
     action = Action.MODEL_LIVE if state is ModelState.LIVE else Action.MODEL_FAILED
     audit.note(session, action, tenant=model.tenant_id, object=model.id, before=model.state, after=state)
+
+
+def set_unlearning_policy(session: Connection, model: Row[Any], policy: dict[str, Any], digest: str) -> None:
+    """Write down another policy of a locked model in approximate mode."""
+    changed = {"unlearning_policy": policy, "row_version": models.c.row_version + 1}
+    session.execute(update(models).where(models.c.id == model.id).values(**changed))
+    audit.note(session, Action.MODEL_POLICY_CHANGED, tenant=model.tenant_id, object=model.id, policy=digest)
 
 
 def repair_policy(model: Row[Any]) -> RepairPolicy:
@@ -238,16 +270,61 @@ def graves(session: Connection, model_id: str, references: Iterable[bytes]) -> l
     return list(session.execute(query.order_by(tombstones.c.shard, tombstones.c.slice, tombstones.c.record)))
 
 
-def members(session: Connection, model: Row[Any]) -> list[Row[Any]]:
-    """Return (record, owner, content) of everything private that the model may still learn from."""
+def buried_in(session: Connection, model_id: str) -> list[bytes]:
+    """Return the references of everything that a model was made to forget."""
+    query = select(tombstones.c.record).where(tombstones.c.model_id == model_id)
+    return list(session.execute(query.order_by(tombstones.c.record)).scalars())
+
+
+def approximate_among(session: Connection, ids: Iterable[str]) -> set[str]:
+    """Return which of these models are in approximate mode."""
+    query = select(models.c.id).where(among(models.c.id, list(ids)), models.c.mode == Mode.APPROXIMATE)
+    return set(session.execute(query).scalars())
+
+
+def advance(session: Connection, model: Row[Any], *, version: int, occupancy: Any, outgrown: int) -> None:
+    """Let a locked model learn from a later version of its data set."""
+    values = {"dataset_version": version, "occupancy": occupancy, "row_version": models.c.row_version + 1}
+    session.execute(update(models).where(models.c.id == model.id).values(**values))
+    audit.note(
+        session,
+        Action.MODEL_ADVANCED,
+        tenant=model.tenant_id,
+        object=model.id,
+        before=str(model.dataset_version),
+        after=str(version),
+        dataset=model.dataset_id,
+        node_count=outgrown,
+    )
+
+
+def newcomers(session: Connection, model: Row[Any], version: int) -> list[Row[Any]]:
+    """Return those of `members` as of a version that came after the one that the model learns from."""
+    younger = _may_learn(model, version).where(records.c.version > model.dataset_version)
+    return list(session.execute(younger.order_by(records.c.record)))
+
+
+def members(session: Connection, model: Row[Any], *, version: int | None = None) -> list[Row[Any]]:
+    """Return (record, owner, content, version) of everything private that the model may still learn from.
+
+    Args:
+        session: a transaction.
+        model: the model's row.
+        version: of the data set; None: the one that the model learns from.
+    """
+    query = _may_learn(model, model.dataset_version if version is None else version)
+    return list(session.execute(query.order_by(records.c.record)))
+
+
+def _may_learn(model: Row[Any], version: int) -> Select[Any]:
     buried = select(1).where(tombstones.c.model_id == model.id, tombstones.c.record == records.c.record).exists()
-    query = select(records.c.record, records.c.owner, records.c.content).where(
+    return select(records.c.record, records.c.owner, records.c.content, records.c.version).where(
         records.c.dataset_id == model.dataset_id,
         records.c.public.is_(False),
+        records.c.version <= version,
         records.c.erased_at.is_(None),
         ~buried,
     )
-    return list(session.execute(query.order_by(records.c.record)))
 
 
 def find_backbone(session: Connection, tenant_id: str, key: str) -> Row[Any] | None:

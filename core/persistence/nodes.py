@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from typing import Any
 
@@ -20,8 +20,10 @@ from sqlalchemy import (
     Text,
     delete,
     func,
+    literal,
     select,
     text,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -48,6 +50,7 @@ nodes = Table(
     Column("slice_roots", ARRAY(Text), nullable=False),
     Column("parent", Text, nullable=True),
     Column("canonical", Boolean, nullable=False),
+    Column("dataset_version", Integer, nullable=False, server_default=text("1")),
     Column("data_digest", Text, nullable=False),
     Column("tensor_digest", Text, nullable=False),
     Column("state", Text, nullable=False),
@@ -169,6 +172,21 @@ def live_nodes(session: Connection, model_id: str, shard: int | None = None) -> 
     return list(session.execute(query.order_by(nodes.c.shard, nodes.c.slices, nodes.c.key)))
 
 
+def page_of_live_nodes(session: Connection, model_id: str, *, limit: int, after: str | None) -> list[Row[Any]]:
+    """Return live nodes, shard by shard; `after` is the key that the last page ended with, of a node living or dead."""
+    place = tuple_(nodes.c.shard, nodes.c.slices, nodes.c.key)
+    query = select(nodes).where(nodes.c.model_id == model_id, nodes.c.state == NodeState.LIVE)
+    if after is not None:
+        last = nodes.alias().c
+        query = query.where(
+            place
+            > select(last.shard, last.slices, last.key)
+            .where(last.model_id == model_id, last.key == after)
+            .scalar_subquery()
+        )
+    return list(session.execute(query.order_by(place).limit(limit)))
+
+
 def switch_off(session: Connection, model_id: str, keys: Iterable[str], request_id: str) -> list[Row[Any]]:
     """Mark nodes dead for a request and return them."""
     done = (
@@ -192,14 +210,41 @@ def switch_off(session: Connection, model_id: str, keys: Iterable[str], request_
     return lost
 
 
+def outgrow(session: Connection, model_id: str, shard: int, grown: Iterable[int]) -> int:
+    """Mark live nodes as provisional that learned a slice which has grown since; return how many were canonical."""
+    learned = nodes.c.slices.op("&&")(literal(sorted(grown), ARRAY(Integer)))
+    done = update(nodes).where(
+        nodes.c.model_id == model_id,
+        nodes.c.shard == shard,
+        nodes.c.state == NodeState.LIVE,
+        nodes.c.canonical.is_(True),
+        learned,
+    )
+    return session.execute(done.values(canonical=False)).rowcount
+
+
 def died_for(session: Connection, model_id: str, request_id: str) -> list[Row[Any]]:
     query = select(nodes).where(nodes.c.died_for == request_id, nodes.c.model_id == model_id)
     return list(session.execute(query.order_by(nodes.c.shard, nodes.c.slices, nodes.c.key)))
 
 
+def count_died_for(session: Connection, request_ids: Collection[str]) -> dict[str, int]:
+    """Return how many nodes were switched off for each of these requests that any was switched off for."""
+    query = select(nodes.c.died_for, func.count()).where(among(nodes.c.died_for, request_ids))
+    return {request_id: int(count) for request_id, count in session.execute(query.group_by(nodes.c.died_for))}
+
+
 def nodes_by_key(session: Connection, model_id: str, keys: Iterable[str]) -> dict[str, Row[Any]]:
     query = select(nodes).where(nodes.c.model_id == model_id, among(nodes.c.key, list(keys)))
     return {row.key: row for row in session.execute(query)}
+
+
+def any_on_gpu(session: Connection, model_id: str, keys: Iterable[str]) -> bool:
+    """Whether one of these nodes says in its environment that it was trained on a device other than a CPU."""
+    query = select(1).where(
+        nodes.c.model_id == model_id, among(nodes.c.key, list(keys)), nodes.c.environment.has_key("device")
+    )
+    return session.execute(query.limit(1)).first() is not None
 
 
 def servable(rows: Iterable[Row[Any]], slices: int) -> list[NodeEntry]:

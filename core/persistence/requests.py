@@ -6,6 +6,7 @@ at ingest, so the list cannot grow behind its back.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from types import SimpleNamespace
@@ -32,12 +33,22 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from core.audit.entry import Action
-from core.domain.deletion import ENDED, CopiesPolicy, RequestEvent, RequestState, Result, WaitReason, advance
+from core.domain.deletion import (
+    ENDED,
+    CopiesPolicy,
+    RequestEvent,
+    RequestKind,
+    RequestState,
+    Result,
+    WaitReason,
+    advance,
+)
 from core.domain.model import Guarantee
 from core.persistence import audit, webhooks
 from core.persistence.datasets import suppressions
-from core.persistence.round_trips import Question, array, ask, later, together
-from core.persistence.tables import among, metadata, one_of, reference_column, tenant_column, time_column
+from core.persistence.round_trips import Question, ask, later
+from core.persistence.tables import among, json_column, metadata, one_of, reference_column, tenant_column, time_column
+from core.persistence.wire import array
 
 OPEN_STATES = ", ".join(f"'{state.value}'" for state in RequestState if state not in ENDED)
 """As SQL has them in a list; said in these words, a question is answered from the index of open requests."""
@@ -52,6 +63,8 @@ requests = Table(
     Column("external_id", Text, nullable=True),
     Column("regulation", Text, nullable=True),
     Column("created_by", Text, nullable=False),
+    Column("kind", Text, nullable=False, server_default=text("'data_deletion'")),
+    json_column("unlearning", nullable=True),
     Column("scope_models", ARRAY(Text), nullable=True),
     Column("copies_policy", Text, nullable=False),
     Column("copies", Integer, nullable=False),
@@ -64,6 +77,7 @@ requests = Table(
     time_column("completed_at", nullable=True),
     time_column("updated_at"),
     one_of("state", RequestState),
+    one_of("kind", RequestKind),
     one_of("wait_reason", WaitReason),
     one_of("copies_policy", CopiesPolicy),
     one_of("result", Result),
@@ -140,6 +154,7 @@ ENTRIES = {
     RequestEvent.CANCELLED: Action.DELETION_REQUEST_CANCELLED,
     RequestEvent.STARTED: Action.DELETION_REQUEST_STARTED,
     RequestEvent.INFLUENCE_FREE: Action.DELETION_REQUEST_INFLUENCE_FREE,
+    RequestEvent.REPLACED: Action.DELETION_REQUEST_REPLACED,
     RequestEvent.TROUBLED: Action.DELETION_REQUEST_NEEDS_ATTENTION,
     RequestEvent.RECOVERED: Action.DELETION_REQUEST_RECOVERED,
     RequestEvent.COMPLETED: Action.DELETION_REQUEST_COMPLETED,
@@ -152,9 +167,9 @@ _UNDECIDED: dict[str, Any] = dict.fromkeys(
 ADD_REQUEST = """
     WITH request AS (
       INSERT INTO deletion_requests (tenant_id, id, state, wait_reason, external_id, regulation, created_by,
-        scope_models, copies_policy, copies, records, in_backbone, row_version, received_at, updated_at)
+        kind, unlearning, scope_models, copies_policy, copies, records, in_backbone, row_version, received_at, updated_at)
       VALUES (%(tenant_id)s, %(id)s, %(state)s, %(wait_reason)s, %(external_id)s, %(regulation)s, %(created_by)s,
-        %(scope_models)s::text[], %(copies_policy)s, %(copies)s, %(records)s, %(in_backbone)s, %(row_version)s,
+        %(kind)s, %(unlearning)s::jsonb, %(scope_models)s::text[], %(copies_policy)s, %(copies)s, %(records)s, %(in_backbone)s, %(row_version)s,
         %(received_at)s, %(updated_at)s)
     ), owners AS (
       INSERT INTO request_owners (tenant_id, request_id, owner)
@@ -170,6 +185,13 @@ ABOUT = """
     SELECT DISTINCT request_id FROM request_owners
     WHERE tenant_id = %(tenant)s AND owner = ANY (%(owners)s::bytea[]) AND request_id <> %(but)s
     ORDER BY request_id DESC LIMIT 20"""
+RELATED = """
+    SELECT r.id, ARRAY(
+      SELECT DISTINCT theirs.request_id FROM request_owners mine JOIN request_owners theirs
+        ON theirs.tenant_id = mine.tenant_id AND theirs.owner = mine.owner
+      WHERE mine.request_id = r.id AND mine.tenant_id = %(tenant)s AND theirs.request_id <> r.id
+      ORDER BY theirs.request_id DESC LIMIT 20) AS related
+    FROM unnest(%(requests)s::text[]) AS r (id)"""
 
 
 def add_request(
@@ -189,6 +211,7 @@ def add_request(
         resolved: rows of `records` that it is about.
         values: its other columns.
     """
+    values = {"kind": RequestKind.DATA_DELETION, "unlearning": None} | values
     request = SimpleNamespace(**_UNDECIDED | values, state=RequestState.RECEIVED, row_version=1)
     request.updated_at = request.received_at
     ordered = sorted(owners)
@@ -211,7 +234,8 @@ def add_request(
         "record_owners": array(row.owner for row in resolved),
         "record_public": array(row.public for row in resolved),
     }
-    later(session, ADD_REQUEST, vars(request) | subject)
+    said = None if request.unlearning is None else json.dumps(request.unlearning)
+    later(session, ADD_REQUEST, vars(request) | subject | {"unlearning": said})
     return request, received
 
 
@@ -300,10 +324,10 @@ def mark_in_backbone(session: Connection, request: Row[Any]) -> None:
     session.execute(update(requests).where(requests.c.id == request.id).values(in_backbone=True))
 
 
-def related_requests(session: Connection, tenant_id: str, request_id: str, owners: Collection[bytes]) -> list[str]:
-    """Return earlier requests about the same owners: linked to this one, never a reason to drop it."""
-    [rows] = together(session, about(tenant_id, owners, but=request_id))
-    return [row.request_id for row in rows]
+def related_requests(session: Connection, tenant_id: str, request_ids: Collection[str]) -> dict[str, list[str]]:
+    """Return for each request the others about the same owners: linked to it, never a reason to drop it."""
+    rows = ask(session, RELATED, tenant=tenant_id, requests=array(request_ids))
+    return {row.id: row.related for row in rows}
 
 
 def about(tenant_id: str, owners: Collection[bytes], *, but: str = "") -> Question:
@@ -314,6 +338,13 @@ def about(tenant_id: str, owners: Collection[bytes], *, but: str = "") -> Questi
 def owners_of_request(session: Connection, request_id: str) -> list[bytes]:
     query = select(request_owners.c.owner).where(request_owners.c.request_id == request_id)
     return list(session.execute(query.order_by(request_owners.c.owner)).scalars())
+
+
+def owners_of_requests(session: Connection, request_ids: Collection[str]) -> list[Row[Any]]:
+    """Return (request_id, owner) of each owner of these requests, as `owners_of_request` orders them."""
+    query = select(request_owners.c.request_id, request_owners.c.owner)
+    query = query.where(among(request_owners.c.request_id, request_ids))
+    return list(session.execute(query.order_by(request_owners.c.owner)))
 
 
 def records_of_request(session: Connection, request_id: str, dataset_id: str | None = None) -> list[Row[Any]]:
@@ -357,8 +388,8 @@ def find_certificate(session: Connection, tenant_id: str, certificate_id: str) -
     return session.execute(query).first()
 
 
-def certificates_of(session: Connection, request_id: str) -> list[Row[Any]]:
-    query = select(certificates).where(certificates.c.request_id == request_id)
+def certificates_of(session: Connection, *request_ids: str) -> list[Row[Any]]:
+    query = select(certificates).where(among(certificates.c.request_id, request_ids))
     return list(session.execute(query.order_by(certificates.c.log_index)))
 
 

@@ -6,31 +6,37 @@
     commit     the door's last words: what waits, and the commit in the same breath
 
 What waits goes before any other statement of the transaction does, so everybody finds what was written before. A
-statement here is a constant text of SQL with `%(name)s` in it, which the server plans once. psycopg's pipeline carries
-them: where one fails, the server passes over those behind it, the commit included.
+statement here is a constant text of SQL with `%(name)s` in it, which the server plans once. A pipeline (`wire.py`)
+carries them: where one fails, the server passes over those behind it, the commit included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from psycopg.rows import namedtuple_row
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
-_WAITING = "lethe_waiting"
+from core.persistence.wire import Values, Wire
 
-Values = Mapping[str, Any]
+_WAITING, _WIRE = "lethe_waiting", "lethe_wire"
+
 Question = tuple[str, Values]
 """A statement and what to fill in."""
 Hear = Callable[[Any], None]
 """Takes the one row that a statement returns."""
 
 
-LET_GO = "SET LOCAL synchronous_commit = off"
+LET_GO = (
+    "SELECT set_config('synchronous_commit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)"
+)
+"""For this transaction: commit without waiting for the disk; and do not plan constant statements anew for their values,
+which PostgreSQL does with arrays, as it takes those of a general plan for longer ones."""
 AWAIT_DISK = "SELECT pg_logical_emit_message(true, 'lethe', '')"
 
 
@@ -65,13 +71,12 @@ def together(session: Connection, *questions: Question) -> list[list[Any]]:
     waiting = session.info.get(_WAITING) or []
     if waiting:
         session.info[_WAITING] = []
-    with _driver(session, alone=len(waiting) + len(questions) == 1) as driver:
-        told = [driver.execute(statement, values) for statement, values, _ in waiting]
-        asked = [_asked(driver, statement, values) for statement, values in questions]
-    for cursor, (_, _, hear) in zip(told, waiting, strict=True):
-        if hear is not None:
-            hear(cursor.fetchone())
-    return [cursor.fetchall() if cursor.description else [] for cursor in asked]
+    with _wire(session) as wire:
+        answers = wire.carry([*(one[:2] for one in waiting), *questions])
+        for answer, (_, _, hear) in zip(answers, waiting, strict=False):
+            if hear is not None:
+                hear(wire.rows(answer)[0])
+        return [wire.rows(answer) for answer in answers[len(waiting) :]]
 
 
 def ask(session: Connection, statement: str, **values: Any) -> list[Any]:
@@ -86,6 +91,11 @@ def send(session: Connection) -> None:
         together(session)
 
 
+def share_flush(session: Connection) -> None:
+    """Begin a transaction that lets its locks go before the disk has its commit; `commit` must end it."""
+    later(session, LET_GO, {})
+
+
 def commit(session: Connection, *, shared_flush: bool) -> None:
     """Carry out what waits and commit, in one round trip; where nothing waits, leave the commit to the `with`.
 
@@ -94,9 +104,10 @@ def commit(session: Connection, *, shared_flush: bool) -> None:
     is on the disk once that is, and one flush serves all who wait. Without it, whoever waits for a lock waits for the
     disk as well, and for that of everybody before them.
     """
-    if session.info[_WAITING]:
-        last: list[Question] = [(LET_GO, {}), ("COMMIT", {}), (AWAIT_DISK, {})] if shared_flush else [("COMMIT", {})]
-        together(session, *last)
+    if shared_flush:
+        together(session, ("COMMIT", {}), (AWAIT_DISK, {}))
+    elif session.info[_WAITING]:
+        together(session, ("COMMIT", {}))
 
 
 def send_first(session: Connection, *_: Any) -> None:
@@ -104,31 +115,33 @@ def send_first(session: Connection, *_: Any) -> None:
     send(session)
 
 
-def _asked(driver: psycopg.Connection[Any], statement: str, values: Values) -> psycopg.Cursor[Any]:
-    return driver.cursor(row_factory=namedtuple_row).execute(statement, values)
+def forget_prepared(session: Connection) -> None:
+    """Take note that this connection rolls back; listens to the engine's `rollback`."""
+    if not session.invalidated:
+        _forget(session.info)
 
 
-def array(values: Iterable[str | bytes | bool | None]) -> str:
-    """Write an array as PostgreSQL reads it; the driver would look at the type of every element, at every call."""
-    return "{" + ",".join(map(_element, values)) + "}"
+def forget_reset(driver: psycopg.Connection[Any], record: ConnectionPoolEntry, _: PoolResetState) -> None:
+    """Take note that a transaction is about to be rolled back which only we know of; listens to the pool's `reset`."""
+    if driver.pgconn.transaction_status != TransactionStatus.IDLE:
+        _forget(record.info)
 
 
-def _element(value: str | bytes | bool | None) -> str:  # noqa: FBT001 - it is a value
-    if isinstance(value, str):
-        escaped = value.replace("\\", r"\\").replace('"', r"\"")
-        return f'"{escaped}"'
-    if isinstance(value, bytes):
-        return rf'"\\x{value.hex()}"'
-    return "NULL" if value is None else str(value)
+def _forget(info: dict[Any, Any]) -> None:
+    wire: Wire | None = info.get(_WIRE)
+    if wire is not None:
+        wire.forget()
 
 
 @contextmanager
-def _driver(session: Connection, *, alone: bool) -> Iterator[psycopg.Connection[Any]]:
-    """Lend the driver's connection, in a pipeline unless a statement is alone; tell of errors as SQLAlchemy does."""
+def _wire(session: Connection) -> Iterator[Wire]:
+    """Lend the wire of the driver's connection; tell of errors as SQLAlchemy does."""
     driver: Any = session.connection.driver_connection
+    wire: Wire | None = session.info.get(_WIRE)
+    if wire is None:
+        wire = session.info[_WIRE] = Wire(driver)
     try:
-        with nullcontext() if alone else driver.pipeline():
-            yield driver
+        yield wire
     except psycopg.Error as error:
         gone = bool(driver.closed)
         if gone:

@@ -11,12 +11,16 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ColumnElement,
+    Connection,
     DateTime,
     LargeBinary,
     MetaData,
+    Row,
+    Table,
     Text,
     func,
     literal,
+    select,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -59,6 +63,14 @@ def one_of(column: str, words: Iterable[StrEnum]) -> CheckConstraint:
     """Return a check that keeps an enumeration as its words, so that the database refuses any other."""
     listed = ", ".join(f"'{word.value}'" for word in words)
     return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
+
+
+def page_of(session: Connection, table: Table, tenant_id: str, *, limit: int, before: str | None) -> list[Row[Any]]:
+    """Return a tenant's rows of a table, newest first, as their identifiers tell; `before` is where the last page ended."""
+    query = select(table).where(table.c.tenant_id == tenant_id)
+    if before is not None:
+        query = query.where(table.c.id < before)
+    return list(session.execute(query.order_by(table.c.id.desc()).limit(limit)))
 
 
 def among(column: Column[Any], values: Collection[Any]) -> ColumnElement[bool]:

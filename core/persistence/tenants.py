@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
-from psycopg.types.json import Jsonb
 from sqlalchemy import (
     ARRAY,
     Column,
@@ -24,8 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from core.audit.entry import Action
-from core.persistence import audit, round_trips
-from core.persistence.tables import json_column, metadata, tenant_column, time_column
+from core.persistence import audit
+from core.persistence.round_trips import Question, ask, later, together
+from core.persistence.tables import json_column, metadata, page_of, tenant_column, time_column
 
 tenants = Table("tenants", metadata, Column("tenant_id", Text, primary_key=True), time_column("created_at"))
 
@@ -88,12 +89,13 @@ def add_api_key(session: Connection, **values: Any) -> None:
 
 def find_api_key(session: Connection, key_id: str) -> Row[Any] | None:
     """Return the key if it is neither revoked nor expired, and whether its last use was noted more than a minute ago."""
-    found = round_trips.ask(session, VALID_KEY, id=key_id)
+    found = ask(session, VALID_KEY, id=key_id)
     return found[0] if found else None
 
 
-def list_api_keys(session: Connection, tenant_id: str) -> list[Row[Any]]:
-    return list(session.execute(select(api_keys).where(api_keys.c.tenant_id == tenant_id).order_by(api_keys.c.id)))
+def page_of_api_keys(session: Connection, tenant_id: str, *, limit: int, before: str | None) -> list[Row[Any]]:
+    """Return keys, newest first; `before` is the id that the last page ended with."""
+    return page_of(session, api_keys, tenant_id, limit=limit, before=before)
 
 
 def revoke_api_key(session: Connection, tenant_id: str, key_id: str) -> bool:
@@ -116,17 +118,24 @@ def a_minute_ago() -> ColumnElement[Any]:
     return func.clock_timestamp() - timedelta(minutes=1)
 
 
-def claim_idempotency_key(session: Connection, **values: Any) -> Row[Any] | None:
-    """Return None when the key is ours now, or the row of whoever had it first.
+def still_valid(key_id: str) -> Question:
+    """Ask for a key; there is no row of one that is revoked or expired."""
+    return VALID_KEY, {"id": key_id}
 
-    A second transaction with the same key waits here until the first one has committed or rolled back.
+
+def claim_idempotency_key(session: Connection, *others: Question, **values: Any) -> tuple[Row[Any] | None, list[Any]]:
+    """Return None when the key is ours now, or the row of whoever had it first; and what `others` were answered.
+
+    A second transaction with the same key waits here until the first one has committed or rolled back. The other
+    questions travel with the claim, and are asked behind it, whether or not the key is ours.
     """
-    if round_trips.ask(session, CLAIM_KEY, **values):
-        return None
-    first: list[Row[Any]] = round_trips.ask(session, KEPT_ANSWER, **values)
-    return first[0]
+    claimed, *answers = together(session, (CLAIM_KEY, values), *others)
+    if claimed:
+        return None, answers
+    first: list[Row[Any]] = ask(session, KEPT_ANSWER, **values)
+    return first[0], answers
 
 
 def keep_answer(session: Connection, *, status: int, body: dict[str, Any], **key: str) -> None:
     """Have the answer kept, for whoever comes with the key again."""
-    round_trips.later(session, KEEP_ANSWER, {"status": status, "body": Jsonb(body), **key})
+    later(session, KEEP_ANSWER, {"status": status, "body": json.dumps(body), **key})

@@ -102,30 +102,8 @@ webhook_deliveries = Table(
     Index("webhook_deliveries_by_age", "created_at"),
 )
 
-# A disabled endpoint goes on collecting: what happened meanwhile reaches it once it is enabled. Certificates are looked
-# up here, so that only those who are heard cost anything. The identifier has the event's time, then 64 bits of chance.
-WRITE = f"""
-    WITH announced AS (
-      SELECT * FROM jsonb_to_recordset(CAST(%(announced)s AS jsonb))
-        AS a(id text, tenant_id text, type text, subject text, sequence bigint, data jsonb)
-    ), wanted AS (
-      SELECT a.*, e.id AS endpoint_id FROM announced a JOIN webhook_endpoints e
-        ON e.tenant_id = a.tenant_id AND e.state <> 'deleted' AND a.type = ANY (e.types) AND e.id <> a.subject
-    ), events AS (
-      INSERT INTO webhook_events (tenant_id, id, type, subject, sequence, data)
-      SELECT DISTINCT ON (w.id) w.tenant_id, w.id, w.type, w.subject, w.sequence,
-        w.data || CASE WHEN w.type LIKE 'deletion_request.%%' THEN jsonb_build_object('certificates', (
-          SELECT coalesce(jsonb_agg('/v1/certificates/' || c.id ORDER BY c.log_index), '[]')
-          FROM certificates c WHERE c.request_id = w.subject)) ELSE '{{}}' END
-      FROM wanted w
-    ), deliveries AS (
-      INSERT INTO webhook_deliveries (tenant_id, id, event_id, endpoint_id, state, attempt)
-      SELECT tenant_id, 'wd_' || substr(id, 5, 10) || substr(replace(gen_random_uuid()::text, '-', ''), 17, 16),
-        id, endpoint_id, 'waiting', 0
-      FROM wanted RETURNING 1
-    )
-    SELECT pg_notify('{WEBHOOKS_CHANNEL}', '') WHERE EXISTS (SELECT 1 FROM deliveries)
-    """  # noqa: S608 - the channel's name is a constant
+WRITE = "SELECT announce_events(%(announced)s::jsonb)"
+"""A function of the database (`migrations/versions/2026_11_21_pre_intake.py`): where nobody listens, it looks no further."""
 
 
 def begin(session: Connection) -> None:
