@@ -26,6 +26,7 @@ class Kind(StrEnum):
     IMAGE = "image"
     TABULAR = "tabular"
     TEXT = "text"
+    LANGUAGE = "language"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from core.datasets import image_rows, tabular_rows, text_rows
+from core.datasets import image_rows, language_rows, tabular_rows, text_rows
 from core.datasets.flaws import Flaws
 from core.datasets.image_schema import ImageSchema
-from core.datasets.schema import Schema, TextSchema
+from core.datasets.schema import LanguageSchema, Schema, TextSchema
 
 Columns = Mapping[str, NDArray[Any]]
 Arrays = dict[str, NDArray[Any]]
@@ -27,6 +27,8 @@ def check_columns(columns: Columns, schema: Schema, flaws: Flaws) -> None:
         image_rows.check_columns(columns, schema, flaws)
     elif isinstance(schema, TextSchema):
         text_rows.check_columns(columns, flaws)
+    elif isinstance(schema, LanguageSchema):
+        language_rows.check_columns(columns, flaws)
     else:
         tabular_rows.check_columns(columns, schema, flaws)
 
@@ -37,6 +39,8 @@ def as_arrays(columns: Columns, schema: Schema, flaws: Flaws) -> Arrays:
         return image_rows.as_arrays(columns, schema, flaws)
     if isinstance(schema, TextSchema):
         return text_rows.as_arrays(columns, schema, flaws)
+    if isinstance(schema, LanguageSchema):
+        return language_rows.as_arrays(columns, schema, flaws)
     return tabular_rows.as_arrays(columns, schema, flaws)
 
 
@@ -44,6 +48,8 @@ def no_arrays(schema: Schema) -> Arrays:
     """Return the arrays of no rows at all."""
     if isinstance(schema, TextSchema):
         return text_rows.no_arrays()
+    if isinstance(schema, LanguageSchema):
+        return language_rows.no_arrays()
     return image_rows.no_arrays(schema) if isinstance(schema, ImageSchema) else tabular_rows.no_arrays(schema)
 
 
@@ -57,6 +63,8 @@ def read_questions(inputs: list[Any], schema: Schema) -> Arrays:
         return image_rows.read_questions(inputs, schema)
     if isinstance(schema, TextSchema):
         return text_rows.read_questions(inputs, schema)
+    if isinstance(schema, LanguageSchema):
+        return language_rows.read_questions(inputs, schema)
     return tabular_rows.read_questions(inputs, schema)
 
 
@@ -66,6 +74,8 @@ def fits(arrays: Mapping[str, NDArray[Any]]) -> bool:
         return image_rows.fits(arrays)
     if arrays.keys() == text_rows.NAMES:
         return text_rows.fits(arrays)
+    if arrays.keys() == language_rows.NAMES:
+        return language_rows.fits(arrays)
     return arrays.keys() in tabular_rows.NAMES and tabular_rows.fits(arrays)
 
 
@@ -75,4 +85,6 @@ def row_content(arrays: Mapping[str, NDArray[Any]], row: int) -> bytes:
         return image_rows.row_content(arrays["images"][row], int(arrays["labels"][row]))
     if arrays.keys() == text_rows.NAMES:
         return text_rows.row_content(str(arrays["texts"][row]), int(arrays["labels"][row]))
+    if arrays.keys() == language_rows.NAMES:
+        return language_rows.row_content(str(arrays["prompts"][row]), str(arrays["texts"][row]))
     return tabular_rows.row_content(arrays, row)

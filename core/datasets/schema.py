@@ -7,6 +7,7 @@ from typing import Any
 
 from core.datasets.contract import Contract, Kind
 from core.datasets.image_schema import ROLES, ImageSchema
+from core.datasets.language_schema import LanguageSchema
 from core.datasets.tabular_schema import TabularSchema
 from core.datasets.text_schema import TextSchema
 
@@ -16,14 +17,20 @@ __all__ = [
     "Contract",
     "ImageSchema",
     "Kind",
+    "LanguageSchema",
     "Schema",
     "TabularSchema",
     "TextSchema",
     "schema_from_json",
 ]
 
-Schema = ImageSchema | TabularSchema | TextSchema
-KINDS: Mapping[Kind, type[Schema]] = {Kind.IMAGE: ImageSchema, Kind.TABULAR: TabularSchema, Kind.TEXT: TextSchema}
+Schema = ImageSchema | TabularSchema | TextSchema | LanguageSchema
+KINDS: Mapping[Kind, type[Schema]] = {
+    Kind.IMAGE: ImageSchema,
+    Kind.TABULAR: TabularSchema,
+    Kind.TEXT: TextSchema,
+    Kind.LANGUAGE: LanguageSchema,
+}
 
 
 def schema_from_json(value: Mapping[str, Any]) -> Schema:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from core.datasets.contract import MOST_LABELS, Contract, Kind, refuse_words
-from core.domain.task import Classification, Regression, Task
+from core.domain.task import Classification, Regression
 
 MOST_FEATURES = 512
 LARGEST_NUMBER = 1e30
@@ -103,7 +103,7 @@ class TabularSchema(Contract):
             raise ValueError("column names must differ and must not be empty")
 
     @property
-    def task(self) -> Task:
+    def task(self) -> Classification | Regression:
         target = self.target
         if isinstance(target, LabelTarget):
             return Classification(target.labels)

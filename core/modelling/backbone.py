@@ -8,7 +8,7 @@ promises.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -54,6 +54,10 @@ class BackboneShape(Protocol):
     def tables(self) -> Collection[str]:
         """Names of the tensors that tell places or words apart; they start large."""
 
+    @property
+    def adapted(self) -> Mapping[str, tuple[int, int]]:
+        """The projections of a layer that nodes put factors on, and the shape of each one's weight."""
+
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every tensor, the public head's included, by name, in the order in which chance fills them."""
 
@@ -76,7 +80,7 @@ class Backbone(Protocol):
 
     @property
     def tensors(self) -> NamedTensors:
-        """By name; `head.weight` and `head.bias` are the public head."""
+        """By name; `head.weight` and `head.bias` are the public head, where there is one."""
 
     def embed(self, inputs: Tensor) -> Tensor:
         """Return (n, tokens, state_width) states at boundary 0 for (n, *input_shape) inputs."""
@@ -92,3 +96,10 @@ class Backbone(Protocol):
 
     def features(self, hidden: Tensor) -> Tensor:
         """Return (n, width) features of the states above the last layer."""
+
+
+def head_of(backbone: Backbone, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Return weight and bias of what reads the features: a node's own head, or a language model's, which is frozen."""
+    if "head.weight" in tensors:
+        return tensors["head.weight"], tensors["head.bias"]
+    return backbone.tensors.get("lm_head.weight", backbone.tensors["words"]), None

@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 
 from core.domain.model import NodeRecipe
 from core.modelling.adapters import adapters_from, scaling
-from core.modelling.backbone import Backbone
+from core.modelling.backbone import Backbone, head_of
 from core.modelling.layers import LayerWeights
 from core.modelling.tensors import NamedTensors
 
@@ -30,7 +30,7 @@ class Member:
     boundary: int
     """The lowest layer that carries its factors; everything below is the bare backbone."""
     weights: tuple[LayerWeights, ...]
-    head: tuple[Tensor, Tensor]
+    head: tuple[Tensor, Tensor | None]
     depth: int
 
 
@@ -74,10 +74,13 @@ class Ensemble:
 
     @torch.inference_mode()
     def logits(self, inputs: Tensor) -> Tensor:
-        """Return (n, outputs) logits of (n, *input_shape) inputs; for a regression (n, 1) numbers in [-1, 1]."""
+        """Return (n, outputs) logits of (n, *input_shape) inputs; for a regression (n, 1) numbers in [-1, 1].
+
+        Of a language model (n, tokens, vocabulary) logits of the token after each: shards vote at every token.
+        """
         states = self._shared_states(inputs)
         if self.degraded:
-            head = (self.backbone.tensors["head.weight"], self.backbone.tensors["head.bias"])
+            head = head_of(self.backbone, self.backbone.tensors)
             return linear(self.backbone.features(states[len(self.bare)]), *head)
         votes = [
             depth * torch.stack([self._answer(member, states) for member in members]).mean(dim=0)
@@ -106,4 +109,4 @@ def _member(backbone: Backbone, chain: NodeChain, scale: float) -> Member:
     adapters = {layer: adapter for node in chain for layer, adapter in adapters_from(node).items()}
     boundary = min(adapters)
     weights = backbone.folded(range(boundary, backbone.shape.layers), adapters, scale)
-    return Member(boundary, weights, (chain[-1]["head.weight"], chain[-1]["head.bias"]), len(chain))
+    return Member(boundary, weights, head_of(backbone, chain[-1]), len(chain))

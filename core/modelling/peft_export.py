@@ -1,25 +1,21 @@
 """What `peft` and `transformers` load: the backbone as a ViT directory, and one adapter directory for each served chain.
 
 Only names change: arithmetic is that of Hugging Face's ViT, and a chain's factors are low-rank adapters on the query and
-value projections of its layers with rank-stabilised scaling. Target modules are named in full, never by a pattern: a
-pattern for layer 1 would also take layers 10 to 19. Written for transformers 5, without importing it.
+value projections of its layers with rank-stabilised scaling. Written for transformers 5, without importing it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from typing import Any
 
 from core.domain.model import NodeRecipe
-from core.modelling.adapters import adapters_from
 from core.modelling.ensemble import NodeChain
 from core.modelling.layers import NORM_EPSILON
-from core.modelling.tensors import NamedTensors, to_bytes
-from core.modelling.transformer import MLP_RATIO
+from core.modelling.peft_adapters import Files, as_json, lora_directory
+from core.modelling.tensors import to_bytes
+from core.modelling.vision_encoder import PREPROCESSING, VisionEncoder
 from core.modelling.vision_transformer import VisionTransformer
 
-Files = dict[str, bytes]
 PROJECTIONS = {"q": "attention.q_proj", "k": "attention.k_proj", "v": "attention.v_proj", "o": "attention.o_proj"}
 PARTS = PROJECTIONS | {
     "mlp_in": "mlp.fc1",
@@ -48,7 +44,7 @@ def vit_directory(backbone: VisionTransformer, labels: Iterable[str]) -> Files:
         "hidden_size": shape.width,
         "num_hidden_layers": shape.layers,
         "num_attention_heads": shape.heads,
-        "intermediate_size": MLP_RATIO * shape.width,
+        "intermediate_size": len(backbone.tensors["layer.0.mlp_in.bias"]),
         "hidden_act": "gelu",
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
@@ -61,8 +57,11 @@ def vit_directory(backbone: VisionTransformer, labels: Iterable[str]) -> Files:
         "label2id": {name: number for number, name in enumerate(names)},
         "dtype": "float32",
     }
-    tensors = {_vit_name(name): tensor for name, tensor in backbone.tensors.items()}
-    return {"config.json": _json(config), "model.safetensors": to_bytes(tensors)}
+    tensors = {_vit_name(name): tensor for name, tensor in backbone.tensors.items() if name != PREPROCESSING}
+    files = {"config.json": as_json(config), "model.safetensors": to_bytes(tensors)}
+    if isinstance(backbone, VisionEncoder):
+        files["preprocessor_config.json"] = as_json(backbone.shape.preprocessing.as_config())
+    return files
 
 
 def adapter_directory(chain: NodeChain, recipe: NodeRecipe, base: str) -> Files:
@@ -73,32 +72,9 @@ def adapter_directory(chain: NodeChain, recipe: NodeRecipe, base: str) -> Files:
         recipe: gives rank and scale of the factors.
         base: path of the backbone's directory, as the adapter names it.
     """
-    adapters = {layer: adapter for node in chain for layer, adapter in adapters_from(node).items()}
-    tensors: NamedTensors = {
-        "base_model.model.classifier.weight": chain[-1]["head.weight"],
-        "base_model.model.classifier.bias": chain[-1]["head.bias"],
-    }
-    targets = []
-    for layer, adapter in sorted(adapters.items()):
-        for projection, (low, high) in {"q": (adapter.q_a, adapter.q_b), "v": (adapter.v_a, adapter.v_b)}.items():
-            module = f"vit.layers.{layer}.{PROJECTIONS[projection]}"
-            targets.append(module)
-            tensors[f"base_model.model.{module}.lora_A.weight"] = low
-            tensors[f"base_model.model.{module}.lora_B.weight"] = high
-    config = {
-        "peft_type": "LORA",
-        "base_model_name_or_path": base,
-        "r": recipe.rank,
-        "lora_alpha": recipe.alpha,
-        "use_rslora": True,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "target_modules": targets,
-        "modules_to_save": ["classifier"],
-        "inference_mode": True,
-    }
-    return {"adapter_config.json": _json(config), "adapter_model.safetensors": to_bytes(tensors)}
+    modules = {name: f"vit.layers.{{layer}}.{PROJECTIONS[name]}" for name in "qv"}
+    saved = {"classifier.weight": chain[-1]["head.weight"], "classifier.bias": chain[-1]["head.bias"]}
+    return lora_directory(chain, recipe, base, modules, saved)
 
 
 def _vit_name(name: str) -> str:
@@ -106,7 +82,3 @@ def _vit_name(name: str) -> str:
         return WHOLE[name]
     _, layer, part, kind = name.split(".")
     return f"vit.layers.{layer}.{PARTS[part]}.{kind}"
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"

@@ -85,7 +85,7 @@ class TabularTransformer(Transformer):
         known = inputs.masked_fill(empty, 0.0)
         numbers, codes = torch.split(known, [self.shape.numbers, len(self.shape.categories)], dim=1)
         read = numbers[:, :, None] * self.tensors["slopes"] + self.tensors["offsets"]
-        starts = torch.tensor([0, *accumulate(self.shape.categories)][:-1], dtype=torch.int64)
+        starts = torch.tensor([0, *accumulate(self.shape.categories)][:-1], dtype=torch.int64, device=codes.device)
         named = self.tensors["categories"][codes.to(torch.int64) + starts]
         columns = torch.cat((read, named), dim=1)
         columns = torch.where(empty[:, :, None], self.tensors["empty"], columns)

@@ -25,7 +25,7 @@ from torch.nn.functional import embedding, gelu, linear
 from core.domain.errors import Impossible
 from core.domain.model import BackboneRecipe
 from core.domain.task import TaskName
-from core.modelling.adapters import Adapters
+from core.modelling.adapters import Adapters, query_and_value
 from core.modelling.layers import LayerWeights, attend, norm
 from core.modelling.tensors import NamedTensors
 
@@ -86,6 +86,10 @@ class TextTransformerShape:
     @property
     def tables(self) -> Collection[str]:
         return ()
+
+    @property
+    def adapted(self) -> Mapping[str, tuple[int, int]]:
+        return query_and_value(self.width)
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         return dict(self.sizes)

@@ -6,7 +6,7 @@ In the last layer only the class token asks, because only it is read.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from core.domain.model import BackboneRecipe
 from core.domain.task import TaskName
-from core.modelling.adapters import Adapter, Adapters
+from core.modelling.adapters import Adapter, Adapters, query_and_value
 from core.modelling.layers import LayerWeights, norm, run_layer
 from core.modelling.tensors import NamedTensors
 
@@ -35,6 +35,10 @@ class TransformerShape(ABC):
     @property
     def state_width(self) -> int:
         return self.width
+
+    @property
+    def adapted(self) -> Mapping[str, tuple[int, int]]:
+        return query_and_value(self.width)
 
     @property
     @abstractmethod

@@ -54,7 +54,7 @@ def choose_family(choice: FamilyChoice) -> Family:
         parents = greedy_trie(choice.slices, choice.budget, choice.prior)
     else:
         parents = merged_prefixes(sequences_of(choice))
-    return Family(choice.name, choice.slices, MappingProxyType(parents))
+    return Family(choice.name, choice.slices, MappingProxyType(parents), choice.prior)
 
 
 def sequences_of(choice: FamilyChoice) -> list[Sequence]:

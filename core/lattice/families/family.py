@@ -19,6 +19,23 @@ class Family:
     slices: int
     parents: Mapping[SliceSet, SliceSet]
     """Set -> the set one slice smaller that its node stands on; () under a single slice."""
+    prior: tuple[float, ...] | None = None
+    """How likely each slice is to be hit next, relative to the others, as registered; None: equally."""
+
+    @property
+    def chances(self) -> tuple[float, ...]:
+        """How likely each slice is to be hit, given that the shard is; they sum to 1."""
+        weights = self.prior or (1.0,) * self.slices
+        return tuple(weight / sum(weights) for weight in weights)
+
+    @property
+    def cold_first(self) -> tuple[int, ...]:
+        """The slices in the order in which repair adds them; ascending where no prior was registered.
+
+        What is likely to be hit comes last: it takes with it whatever stands on it.
+        """
+        chances = self.chances
+        return tuple(sorted(range(self.slices), key=lambda number: (chances[number], number)))
 
     def by_depth(self) -> Iterator[SliceSet]:
         """Yield every set, shallow ones first, then in lexicographic order: parents come before children."""

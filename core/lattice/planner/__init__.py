@@ -8,6 +8,7 @@
     window.py     repairing everything every so many deletions                                    cost in closed form
     costs.py      training, storage and inference, every sequence charged
     target.py     what a model is expected to bear, and the sentences when it cannot
+    effort.py     how much work one question may take
     plan.py       all of it together
 
 A deletion hits slices; a hit slice is lost to every set that contains it until it is repaired. The unit of cost is the

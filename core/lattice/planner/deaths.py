@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import ceil, exp, expm1, log
 
 from core.lattice.families import Family
+from core.lattice.planner.effort import spend
 from core.lattice.planner.question import PlanQuestion
 
 POINTS = 2000
@@ -98,6 +99,7 @@ def _one_wait(source: random.Random, roots: Sequence[float], shards: int, *, fir
     missing = [len(roots)] * shards
     left, seen, hits = shards, set[tuple[int, int]](), 0
     while left:
+        spend(2 * len(places))
         for hit in source.choices([*places, None], [*weights, elsewhere], k=64):
             hits += 1
             if hit is None or hit in seen:

@@ -17,6 +17,7 @@ from functools import cache
 from core.domain.model import MOST_SET_BITS
 from core.lattice.families import Family
 from core.lattice.hits import as_mask, sums_within
+from core.lattice.planner.effort import spend
 from core.lattice.planner.question import PlanQuestion
 
 DepthLeft = Callable[[int], int]
@@ -26,7 +27,14 @@ DepthLeft = Callable[[int], int]
 def depth_left_by_mask(family: Family) -> DepthLeft:
     """Return a function that remembers its answers: traces ask for the same masks again and again."""
     deepest_first = [as_mask(slices) for slices in family.by_depth()][::-1]
-    return cache(lambda hits: next((one.bit_count() for one in deepest_first if not one & hits), 0))
+
+    @cache
+    def depth(hits: int) -> int:
+        place = next((place for place, one in enumerate(deepest_first) if not one & hits), None)
+        spend(len(deepest_first) if place is None else place)
+        return 0 if place is None else deepest_first[place].bit_count()
+
+    return depth
 
 
 def depths_after_hits(question: PlanQuestion) -> list[float]:

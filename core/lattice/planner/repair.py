@@ -1,7 +1,7 @@
 """Simulated repair: a long stream of deletions, and a budget of slice-epochs for each.
 
 With every deletion the budget is credited, then spent while it lasts: first the worst shard's deepest clean set is extended
-by one slice, cold slices first, until every shard is back at full depth; what is left buys the sets of the family that
+by one slice, cold slices first (by the family's registered prior: nobody knows more), until every shard is back at full depth; what is left buys the sets of the family that
 are missing, by the depth they are expected to save at the next hit or two, per slice-epoch. What is not spent is kept.
 Above ten slices no family is rebuilt, as too many sets would have to be compared.
 
@@ -19,6 +19,7 @@ from functools import cache, cached_property
 
 from core.domain.model import MOST_SET_BITS
 from core.lattice.hits import as_mask
+from core.lattice.planner.effort import spend
 from core.lattice.planner.question import PlanQuestion
 from core.lattice.planner.traces import SEED, draw_hits
 
@@ -79,6 +80,7 @@ def simulate(question: PlanQuestion, upkeep: Upkeep, budget: float = 0.0, deleti
     sums = [0.0] * 4
     credit = 0.0
     for _ in range(deletions):
+        spend(2 * question.shards)
         for shard, number in draw_hits(question, source, question.hits.records_per_owner):
             lattice.hit(shard, number)
         sums[0] += lattice.active_share()
@@ -102,7 +104,7 @@ class _Lattice:
         self.question = question
         self.whole = frozenset(as_mask(slices) for slices in question.sets.parents)
         self.parents = {as_mask(slices): as_mask(parent) for slices, parent in question.sets.parents.items()}
-        self.order = sorted(range(question.slices), key=lambda number: (self.chances[number], number))
+        self.order = question.sets.cold_first
         self.shards = [self.whole] * question.shards
         self.depths = [question.slices] * question.shards
         each = sum(one.bit_count() for one in self.whole)
@@ -113,10 +115,6 @@ class _Lattice:
         # With many slices, looking anew after every purchase would take minutes.
         self.batch = 1 if question.slices <= FEW_SLICES else 64
 
-    @cached_property
-    def chances(self) -> tuple[float, ...]:
-        return self.question.hits.chances(self.question.slices)
-
     def active_share(self) -> float:
         return sum(self.depths) / self.question.places
 
@@ -125,6 +123,7 @@ class _Lattice:
 
     def hit(self, shard: int, number: int) -> None:
         bit = 1 << number
+        spend(len(self.shards[shard]))
         self._put(shard, frozenset(one for one in self.shards[shard] if not one & bit))
 
     def restart(self, *, shard_by_shard: bool) -> None:
@@ -143,6 +142,7 @@ class _Lattice:
             if depth == self.question.slices or credit < depth + 1:
                 return credit
             shard = self.depths.index(depth)
+            spend(self.question.shards // 8 + len(self.shards[shard]))
             deepest = max((one for one in self.shards[shard] if one.bit_count() == depth), default=0)
             added = next(number for number in self.order if not deepest >> number & 1)
             credit -= self._add(shard, (deepest | 1 << added,))
@@ -154,6 +154,7 @@ class _Lattice:
         spent = True
         while spent and credit >= 1:
             spent = False
+            spend(6 * self.question.shards)
             offers = [(self._wanted(clean), shard) for shard, clean in enumerate(self.shards)]
             for wanted, shard in sorted(offers, key=lambda offer: (-offer[0][0][0] if offer[0] else 1.0, offer[1])):
                 before = credit
@@ -181,11 +182,13 @@ class _Lattice:
         return _cost(path)
 
     def _put(self, shard: int, clean: frozenset[int]) -> None:
+        spend(4 + len(clean))
         self.shards[shard] = clean
         self.depths[shard] = max((one.bit_count() for one in clean), default=0)
 
     def _find_wanted(self, clean: frozenset[int]) -> tuple[tuple[float, int], ...]:
         """Return the missing sets with what each is worth per slice-epoch, the best first."""
+        spend(len(self._patterns) * len(self.whole))
         deepest_first = sorted(clean, key=lambda one: (-one.bit_count(), one))
         depths = {
             hits: next((one.bit_count() for one in deepest_first if not one & hits), 0) for hits in self._patterns
@@ -203,7 +206,7 @@ class _Lattice:
     @cached_property
     def _patterns(self) -> dict[int, float]:
         """One slice hit, or two: how likely each pattern is to be the next."""
-        chances = list(enumerate(self.chances))
+        chances = list(enumerate(self.question.sets.chances))
         singles = {1 << one: chance for one, chance in chances}
         pairs = {
             1 << one | 1 << other: 2 * chance * likewise

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from core.lattice.planner.decay import depth_left_by_mask
+from core.lattice.planner.effort import spend
 from core.lattice.planner.question import PlanQuestion
 
 SEED = 20240616257
@@ -39,6 +40,7 @@ def follow(question: PlanQuestion, checkpoints: Sequence[int]) -> list[Point]:
     for trace in range(count):
         hit_sets = _hit_sets(question, checkpoints, random.Random(SEED + trace))  # noqa: S311
         for total, masks in zip(sums, hit_sets, strict=True):
+            spend(4 * question.shards)
             depths = [depth(mask) for mask in masks]
             total[0] += sum(depths) / question.places
             total[1] += min(depths) / question.slices
@@ -69,6 +71,7 @@ def _hit_sets(question: PlanQuestion, checkpoints: Iterable[int], source: random
 
 def draw_hits(question: PlanQuestion, source: random.Random, hits: int) -> list[tuple[int, int]]:
     """Return so many hits in order, each the shard and the slice."""
+    spend(6 * hits)
     shards = source.choices(range(question.shards), k=hits)
     slices = source.choices(range(question.slices), question.hits.weights, k=hits)
     return list(zip(shards, slices, strict=True))

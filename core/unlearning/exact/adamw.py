@@ -21,7 +21,9 @@ class FlatAdamW:
     def __init__(self, tensors: Mapping[str, Tensor], rates: Mapping[str, float], weight_decay: float) -> None:
         self._shapes = {name: tensor.shape for name, tensor in tensors.items()}
         self.flat = torch.cat([tensor.detach().flatten() for tensor in tensors.values()]).requires_grad_()
-        self._rates = torch.cat([torch.full((tensor.numel(),), rates[name]) for name, tensor in tensors.items()])
+        self._rates = torch.cat(
+            [torch.full((tensor.numel(),), rates[name], device=tensor.device) for name, tensor in tensors.items()]
+        )
         self._weight_decay = weight_decay
         self._first, self._second = torch.zeros_like(self._rates), torch.zeros_like(self._rates)
         self._steps = 0
@@ -32,8 +34,8 @@ class FlatAdamW:
         return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
 
     @torch.no_grad()
-    def step(self, loss: Tensor, factor: float) -> None:
-        """Descend once on a scalar loss, at `factor` times the learning rates."""
+    def step(self, loss: Tensor, factor: float | Tensor) -> None:
+        """Descend once on a scalar loss, at `factor` times the learning rates: one for all elements, or one for each."""
         (gradient,) = torch.autograd.grad(loss, self.flat)
         self._steps += 1
         self._first.lerp_(gradient, 1 - FIRST_DECAY)

@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     hidden: Tensor
     """(batch, tokens, width), zero where it is padded."""
     targets: Tensor
-    """(batch,) int64 labels or float32 numbers, 0 where it is padded."""
+    """(batch,) int64 labels or float32 numbers, (batch, tokens) int64 next tokens; 0 where it is padded."""
     weights: Tensor
     """(batch,) 1 for a record, 0 for padding."""
 
@@ -40,9 +40,15 @@ class Loader:
         self._references = np.concatenate([part.references for part in parts])
         self._inputs = _little_endian(torch.cat([part.inputs for part in parts]))
         # One row of padding at the end, where index -1 finds it.
-        self._targets = torch.cat([*(part.targets for part in parts), torch.zeros(1, dtype=parts[0].targets.dtype)])
+        self._targets = torch.cat(
+            [
+                *(part.targets for part in parts),
+                torch.zeros(1, *parts[0].targets.shape[1:], dtype=parts[0].targets.dtype),
+            ]
+        )
         hidden = [activations.at(boundary, number) for number in slices]
-        self._hidden = torch.cat([*hidden, torch.zeros(1, shape.tokens, shape.state_width)])
+        self._device = activations.device
+        self._hidden = torch.cat([*hidden, torch.zeros(1, shape.tokens, shape.state_width, device=self._device)])
         header = canonical([key, list(slices), list(shape.input_shape)])
         self._digest = hashlib.sha256(b"lethe fed data\x00" + header + b"\x00")
 
@@ -56,9 +62,10 @@ class Loader:
         padded[: len(order)] = order
         for rows in padded.reshape(-1, batch_size):
             index = torch.from_numpy(np.where(rows == PADDING, len(self), rows))
-            batch = Batch(self._hidden[index], self._targets[index], torch.tensor(rows != PADDING, dtype=torch.float32))
+            hidden = self._hidden[index.to(self._device)]
+            batch = Batch(hidden, self._targets[index], torch.tensor(rows != PADDING, dtype=torch.float32))
             self._witness(number, rows[rows != PADDING], batch)
-            yield batch
+            yield Batch(hidden, batch.targets.to(self._device), batch.weights.to(self._device))
 
     def data_digest(self) -> str:
         """Return the hex digest over everything yielded so far, in order."""

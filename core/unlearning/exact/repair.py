@@ -30,13 +30,16 @@ def missing_nodes(family: Family, ground: ShardGround, live: Iterable[NodeEntry]
 def provisional_extension(family: Family, ground: ShardGround, live: Sequence[NodeEntry]) -> list[NodeSpec]:
     """Return the cheapest nodes, one on top of the other, that bring the shard back to full depth.
 
-    The deepest clean node is extended by the cleaned slices it lacks, one at a time. Where the family's own way to the
+    The deepest clean node is extended by the cleaned slices it lacks, one at a time, those that the registered prior calls
+    unlikely to be hit first. Where the family's own way to the
     full set costs no more, that way is returned instead: its nodes are canonical and will be served for good. Nodes
-    that happen to be canonical are marked so either way. Empty when a node of full depth is live.
+    that happen to be canonical are marked so either way. Empty when a node of full depth is live, be it one that learned a
+    slice before the slice grew: it answers until the canonical one is there, but nothing is built upon it.
     """
-    clean = [node for node in live if node.shard == ground.shard and _is_clean(node, ground)]
-    if any(node.depth == family.slices for node in clean):
+    mine = [node for node in live if node.shard == ground.shard]
+    if any(node.depth == family.slices for node in mine):
         return []
+    clean = [node for node in mine if _is_clean(node, ground)]
     canonical_way = _canonical_way(family, ground, clean)
     if not clean:
         return canonical_way
@@ -69,7 +72,9 @@ def _canonical_way(family: Family, ground: ShardGround, clean: Sequence[NodeEntr
 def _extension(family: Family, ground: ShardGround, node: NodeEntry) -> list[NodeSpec]:
     extension: list[NodeSpec] = []
     slices, key, canonical = node.slices, node.key, node.canonical
-    for number in sorted(set(range(family.slices)) - set(node.slices)):
+    for number in family.cold_first:
+        if number in node.slices:
+            continue
         extended = tuple(sorted((*slices, number)))
         canonical = canonical and family.parents.get(extended) == slices
         extension.append(ground.spec(extended, key, canonical=canonical))

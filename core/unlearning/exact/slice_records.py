@@ -26,15 +26,18 @@ class SliceRecords:
     inputs: Tensor
     """(n, *input_shape) float32 or int64, as the backbone reads them."""
     targets: Tensor
-    """(n,) int64 labels, or float32 numbers in [-1, 1]."""
+    """(n,) int64 labels, (n,) float32 numbers in [-1, 1], or (n, tokens) int64 next tokens."""
 
     def __post_init__(self) -> None:
         count = len(self.references)
         same = count == len(self.content_references) == len(self.inputs) == len(self.targets)
         if not same or self.references.shape[1:] != (REFERENCE_BYTES,) or self.references.dtype != np.uint8:
             raise ValueError("a slice has one 32-byte reference, content reference, input and target per record")
-        if not {self.inputs.dtype, self.targets.dtype} <= {torch.float32, torch.int64} or self.targets.ndim != 1:
-            raise ValueError("inputs and targets are float32 or int64, and a target is one number")
+        if not {self.inputs.dtype, self.targets.dtype} <= {torch.float32, torch.int64} or self.targets.ndim not in (
+            1,
+            2,
+        ):
+            raise ValueError("inputs and targets are float32 or int64, and a target is one number or a row of them")
         keys = [row.tobytes() for row in self.references]
         if any(left >= right for left, right in pairwise(keys)):
             raise ValueError("the records of a slice are sorted by reference, each once")

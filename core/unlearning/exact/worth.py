@@ -5,7 +5,7 @@ A node pays for the ancestors that are missing as well, and they share its worth
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from core.lattice.families import Family, SliceSet
 
@@ -25,7 +25,7 @@ def worth_of_missing(
         clean: the sets of the shard's live nodes, canonical or not: each serves when a hit misses it.
         missing: the family's sets without a canonical node.
     """
-    patterns = _patterns(family.slices)
+    patterns = _patterns(family.chances)
     alive = {_mask(slices) for slices in clean}
     depths = {hits: max((one.bit_count() for one in alive if not one & hits), default=0) for hits in patterns}
     wanted, found = set(missing), dict.fromkeys(missing, 0.0)
@@ -39,12 +39,15 @@ def worth_of_missing(
     return found
 
 
-def _patterns(slices: int) -> Mapping[int, float]:
-    """Return one slice hit, or two, as bits: how likely each pattern is to be the next, every slice as any other."""
-    chance = 1 / slices
-    found = {1 << one: chance for one in range(slices)}
-    if slices <= MOST_SLICES_IN_PAIRS:
-        found |= {1 << one | 1 << other: 2 * chance**2 for one in range(slices) for other in range(one)}
+def _patterns(chances: Sequence[float]) -> Mapping[int, float]:
+    """Return one slice hit, or two, as bits: how likely each pattern is to be the next, by the registered prior."""
+    found = {1 << one: chance for one, chance in enumerate(chances)}
+    if len(chances) <= MOST_SLICES_IN_PAIRS:
+        found |= {
+            1 << one | 1 << other: 2 * chances[one] * chances[other]
+            for one in range(len(chances))
+            for other in range(one)
+        }
     return found
 
 
