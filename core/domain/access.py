@@ -34,6 +34,8 @@ class Caller:
     tenant_id: str
     key_id: str
     scopes: frozenset[str]
+    presumed: bool = False
+    """Whether the key was found valid a while ago only: whoever acts for the caller asks again, in the same commit."""
 
     def require(self, scope: Scope) -> None:
         """Raise `Forbidden` unless the caller's key has the scope."""

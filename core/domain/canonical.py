@@ -34,6 +34,27 @@ def canonical(value: Any) -> bytes:
 
 
 def _written(value: Any) -> str:
+    kind = type(value)
+    if kind is str:
+        return encode_basestring(value)
+    if kind is dict:
+        return _object(value)
+    if kind is list or kind is tuple:
+        return "[" + ",".join([_written(inner) for inner in value]) + "]"
+    return _scalar(value)
+
+
+def _object(value: Mapping[Any, Any]) -> str:
+    """Write an object; those whose keys are all ASCII, as ours are, need no look at code units."""
+    try:
+        plain = "".join(value).isascii()
+    except TypeError:
+        raise TypeError("every key of a JSON object must be a string") from None
+    ordered = sorted(value) if plain else sorted(value, key=lambda key: key.encode("utf-16-be"))
+    return "{" + ",".join([f"{encode_basestring(key)}:{_written(value[key])}" for key in ordered]) + "}"
+
+
+def _scalar(value: Any) -> str:
     if isinstance(value, str):
         return encode_basestring(value)
     if value is None:
@@ -48,13 +69,11 @@ def _written(value: Any) -> str:
 
 
 def _container(value: Any) -> str:
+    """Write a list or a mapping of a kind that is not Python's own."""
     if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_written, value)) + "]"
+        return _written([*value])
     if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
-            raise TypeError("every key of a JSON object must be a string")
-        ordered = sorted(value, key=lambda key: key.encode("utf-16-be"))
-        return "{" + ",".join(f"{encode_basestring(key)}:{_written(value[key])}" for key in ordered) + "}"
+        return _object(value)
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 

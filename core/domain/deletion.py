@@ -16,6 +16,24 @@ from enum import StrEnum
 from core.domain.errors import IllegalMove, RequestNotCancellable
 
 
+class WaiverReason(StrEnum):
+    """Why a named person answers for a result that the judge refused."""
+
+    RETRAIN_SCHEDULED = "retrain_scheduled"
+    MODEL_RETIRES = "model_retires"
+    RISK_ACCEPTED = "risk_accepted"
+    EVIDENCE_UNOBTAINABLE = "evidence_unobtainable"
+
+
+class RequestKind(StrEnum):
+    """What is asked for. The two have different targets, so a method for one is none for the other."""
+
+    DATA_DELETION = "data_deletion"
+    """The target is a model that never saw the rows."""
+    CONCEPT_SUPPRESSION = "concept_suppression"
+    """The target is that a behaviour is gone."""
+
+
 class RequestState(StrEnum):
     RECEIVED = "received"
     PENDING_APPROVAL = "pending_approval"
@@ -37,6 +55,8 @@ class RequestEvent(StrEnum):
     CANCELLED = "cancelled"
     STARTED = "started"
     INFLUENCE_FREE = "influence_free"
+    REPLACED = "replaced"
+    """An approximate method's result was accepted and is served; that is no proof of anything."""
     TROUBLED = "troubled"
     RECOVERED = "recovered"
     COMPLETED = "completed"
@@ -48,11 +68,15 @@ class WaitReason(StrEnum):
     APPROVAL = "approval"
     OWNER_IN_BACKBONE = "owner_in_backbone"
     JOB_DEAD = "job_dead"
+    JUDGEMENT_REFUSED = "judgement_refused"
+    """No method's result was accepted, and nothing else may be tried without a person's word."""
 
 
 class Result(StrEnum):
     UNLEARNED = "unlearned"
     NEVER_TRAINED = "never_trained"
+    SUPPRESSED = "suppressed"
+    """Of a concept: its behaviour was suppressed, and no record was deleted for it."""
 
 
 class CopiesPolicy(StrEnum):
@@ -76,6 +100,7 @@ MOVES = {
     (_S.SCHEDULED, _E.CANCELLED): _S.CANCELLED,
     (_S.SCHEDULED, _E.STARTED): _S.RUNNING,
     (_S.RUNNING, _E.INFLUENCE_FREE): _S.VERIFYING,
+    (_S.RUNNING, _E.REPLACED): _S.VERIFYING,
     (_S.VERIFYING, _E.COMPLETED): _S.COMPLETED,
     (_S.SCHEDULED, _E.TROUBLED): _S.NEEDS_ATTENTION,
     (_S.RECEIVED, _E.TROUBLED): _S.NEEDS_ATTENTION,

@@ -109,6 +109,10 @@ class VersionNotFound(NotFound):
     """There is no such version."""
 
 
+class DatasetVersionNotFound(NotFound):
+    """The data set has no such version."""
+
+
 class MethodNotFound(NotFound):
     """There is no method of that name."""
 
@@ -123,6 +127,10 @@ class JobNotFound(NotFound):
 
 class CertificateNotFound(NotFound):
     """There is no such certificate."""
+
+
+class QualificationNotFound(NotFound):
+    """The model's judge was not put to the test yet."""
 
 
 class ApiKeyNotFound(NotFound):
@@ -181,6 +189,10 @@ class OvertakenByDeletion(Conflict):
     """A deletion touched a slice while it was being trained on; the work is discarded."""
 
 
+class OvertakenByVersion(Conflict):
+    """Another version went live while this one was being made; the work is discarded."""
+
+
 class WebhookEndpointDisabled(Conflict):
     """The webhook endpoint is disabled; enable it first."""
 
@@ -213,6 +225,10 @@ class NameUnresolved(AddressRefused):
     """The URL's name resolves to no address."""
 
 
+class PlanTooLarge(Impossible):
+    """The plan would take more work than the service spends on one."""
+
+
 class TooFewOwners(Impossible):
     """There are too few owners for so many slices."""
 
@@ -243,6 +259,18 @@ class SealBroken(Impossible):
 
 class MethodNeedsUnmet(Impossible):
     """The method needs something that this model does not offer."""
+
+
+class CheckpointRefused(Impossible):
+    """The checkpoint is not what its architecture promises."""
+
+
+class WrongMode(Impossible):
+    """That is not how this model is made to forget."""
+
+
+class NothingToWaive(Impossible):
+    """There is no refused judgement that a waiver could cover."""
 
 
 class MethodFailed(Impossible):

@@ -36,6 +36,10 @@ class JobKind(StrEnum):
     """Plan one shard: ask for the nodes that are missing. Loads no torch."""
     TRAIN_NODE = "train_node"
     """Train one node, and ask for the nodes that stand on it."""
+    RUN_METHOD = "run_method"
+    """Run an approximate method on a checkpoint, have it judged, fall back if it is refused; then certify as others do."""
+    QUALIFY = "qualify"
+    """Put the judge to the test on a checkpoint's recipe, with planted canaries."""
 
     @property
     def lane(self) -> Lane:

@@ -40,6 +40,13 @@ class PriorRule(StrEnum):
     """Likely slices late: every sequence is cold-first, and sequence j moves the j-th hottest slice to its end."""
 
 
+class Precision(StrEnum):
+    """What matrix products of a node's training are computed in; weights, gradients and the optimiser are float32 either way."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
 class ModelState(StrEnum):
     """`registered` until the first version is live; `live` from then on; `failed` when it could never be built."""
 
@@ -49,10 +56,22 @@ class ModelState(StrEnum):
 
 
 class Guarantee(StrEnum):
-    """What a version promises about everybody deleted before it (DESIGN §2)."""
+    """What a version promises about everybody deleted before it (DESIGN §2). The first two are of lattices, with proof."""
 
     INFLUENCE_FREE = "influence_free"
     RETRAIN_EQUIVALENT = "retrain_equivalent"
+    AS_REGISTERED = "as_registered"
+    """A checkpoint that nobody was deleted from yet: it promises nothing."""
+    JUDGED = "judged"
+    """A method's result that the judge passed, within the margins of a policy; no proof that anything is forgotten."""
+    RETRAINED = "retrained"
+    """Trained afresh on the records that stayed; not bit for bit what another training would give."""
+    WAIVED = "waived"
+    """A method's result that the judge did not pass, and for which a named person answers."""
+
+
+APPROXIMATE = (Guarantee.AS_REGISTERED, Guarantee.JUDGED, Guarantee.RETRAINED, Guarantee.WAIVED)
+"""What a version of a checkpoint can promise."""
 
 
 def _refuse_unless(holds: bool, sentence: str) -> None:  # noqa: FBT001
@@ -174,7 +193,7 @@ class BackboneRecipe:
     shift: int = 1
     """Pixels by which public images are shifted at random while pre-training."""
     directory: str | None = None
-    """Where a text encoder lies as Hugging Face writes them; its sizes replace width, layers and heads."""
+    """Where an encoder of texts or images lies as Hugging Face writes them; its sizes replace width, layers and heads."""
     directory_digest: str | None = None
     """Hex digest of its files, found at registration."""
     tokens: int | None = None
@@ -214,6 +233,8 @@ class NodeRecipe:
     learning_rate: float = 4e-3
     head_learning_rate: float = 4e-3
     weight_decay: float = 0.0
+    precision: Precision = Precision.FLOAT32
+    """bfloat16 is faster where the processor has it, and needs another recipe, as it gives other nodes."""
 
     def __post_init__(self) -> None:
         _refuse_unless(1 <= self.rank <= 256, "rank must lie in 1..256")
@@ -223,6 +244,35 @@ class NodeRecipe:
         _refuse_unless(0 < self.learning_rate < 1, "learning_rate must lie between 0 and 1")
         _refuse_unless(0 < self.head_learning_rate < 1, "head_learning_rate must lie between 0 and 1")
         _refuse_unless(0 <= self.weight_decay < 1, "weight_decay must lie in 0..1")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it without what was added later, where that is not said: keys of the time before must hold."""
+        whole = asdict(self)
+        if self.precision is Precision.FLOAT32:
+            del whole["precision"]
+        return whole
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> NodeRecipe:
+        return cls(**{**value, "precision": Precision(value.get("precision", Precision.FLOAT32))})
+
+
+RIDGE_PROTOCOL = 1
+"""Raise by hand whenever the arithmetic of ridge heads changes; a golden digest in the tests guards it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RidgeRecipe:
+    """A head alone, in closed form, over the frozen backbone: every single record can be taken out of it exactly."""
+
+    penalty: float = 1.0
+    """What a weight's square costs, beside the records' squared errors; the intercept is free."""
+    sharpness: float = 8.0
+    """Factor on the scores of a classification before the softmax; it moves chances, never which label is first."""
+
+    def __post_init__(self) -> None:
+        _refuse_unless(1e-6 <= self.penalty <= 1e9, "ridge penalty must lie in 1e-6..1e9")
+        _refuse_unless(0 < self.sharpness <= 1000, "ridge sharpness must lie in 0..1000")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,10 +289,18 @@ class Recipe:
     family_horizon: int | None = None
     backbone: BackboneRecipe = field(default_factory=BackboneRecipe)
     node: NodeRecipe = field(default_factory=NodeRecipe)
+    ridge: RidgeRecipe | None = None
+    """None: nodes are trained by `node`. Else nothing is trained, and a shard is one slice."""
 
     def __post_init__(self) -> None:
         _refuse_unless(1 <= self.shards <= 1024, "shards must lie in 1..1024")
+        _refuse_unless(self.ridge is None or self.slices == 1, "a ridge head needs no slices: say 1")
         _ = self.family_choice  # refuses what does not fit
+
+    @property
+    def epochs(self) -> int:
+        """How often a node is fed its records."""
+        return self.node.epochs if self.ridge is None else 1
 
     @property
     def family_choice(self) -> FamilyChoice:
@@ -257,7 +315,11 @@ class Recipe:
         )
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "backbone": self.backbone.as_json()}
+        """Return it without `ridge` where there is none: recipes of the time before ridge heads must stay as they were."""
+        whole = {**asdict(self), "backbone": self.backbone.as_json(), "node": self.node.as_json()}
+        if self.ridge is None:
+            del whole["ridge"]
+        return whole
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Recipe:
@@ -270,7 +332,8 @@ class Recipe:
                 "family_prior": None if prior is None else tuple(prior),
                 "family_rule": None if rule is None else PriorRule(rule),
                 "backbone": BackboneRecipe(**value["backbone"]),
-                "node": NodeRecipe(**value["node"]),
+                "node": NodeRecipe.from_json(value["node"]),
+                "ridge": RidgeRecipe(**value["ridge"]) if value.get("ridge") else None,
             }
         )
 
@@ -280,5 +343,7 @@ class Recipe:
         The number of slices is, because it divides the layers into groups; shards and family are not, because the same
         node may stand in a lattice of another size or family.
         """
-        inputs = {"slices": self.slices, "node": asdict(self.node)}
+        inputs: dict[str, Any] = {"slices": self.slices, "node": self.node.as_json()}
+        if self.ridge is not None:
+            inputs = {"ridge": asdict(self.ridge), "ridge_protocol": RIDGE_PROTOCOL}
         return hashlib.sha256(b"lethe recipe\x00" + canonical(inputs)).hexdigest()

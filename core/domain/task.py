@@ -1,4 +1,4 @@
-"""What a model is asked to say about a row: one of declared labels, or a number within a declared range.
+"""What a model is asked to say about a row: one of declared labels, a number within a declared range, or its next token.
 
 Both are declared with the data set. A list of the labels that occur, or the range that rows happen to fill, would be a
 function of the rows, and a deletion could change what every other row means.
@@ -11,11 +11,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
+class Modality(StrEnum):
+    """What kind of network a method works on: what a batch of it means."""
+
+    CLASSIFIER = "classifier"
+    REGRESSOR = "regressor"
+    CAUSAL_LANGUAGE_MODEL = "causal_language_model"
+
+
 class TaskName(StrEnum):
-    """Decides the loss: cross-entropy for a classification, the squared error for a regression."""
+    """Decides the loss: cross-entropy for a classification and for tokens, the squared error for a regression."""
 
     CLASSIFICATION = "classification"
     REGRESSION = "regression"
+    LANGUAGE = "language"
 
 
 @dataclass(frozen=True)
@@ -53,4 +62,13 @@ class Regression:
         return 1
 
 
-Task = Classification | Regression
+@dataclass(frozen=True)
+class LanguageModelling:
+    """Say which token comes next, at every token of a text."""
+
+    @property
+    def name(self) -> TaskName:
+        return TaskName.LANGUAGE
+
+
+Task = Classification | Regression | LanguageModelling

@@ -8,20 +8,11 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+from core.domain.deletion import RequestKind
 from core.domain.errors import BadInput, Flaw, MethodNeedsUnmet
+from core.domain.task import Modality
 
-
-class Modality(StrEnum):
-    CLASSIFIER = "classifier"
-    REGRESSOR = "regressor"
-    CAUSAL_LANGUAGE_MODEL = "causal_language_model"
-
-
-class RequestKind(StrEnum):
-    DATA_DELETION = "data_deletion"
-    """The target is a model that never saw the rows."""
-    CONCEPT_SUPPRESSION = "concept_suppression"
-    """The target is that a behaviour is gone."""
+__all__ = ["Knob", "MethodCard", "MethodSettings", "Modality", "Need", "RequestKind"]
 
 
 class Need(StrEnum):

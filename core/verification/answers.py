@@ -1,14 +1,14 @@
 """What models answered, and the judge's own reading of it: log-probabilities, margins, confidences.
 
 `Answers` is one model on one set of examples; `Evidence` is one model on all sets that are asked about. Classifiers
-bring logits. Whatever has a loss per example (a causal language model's mean token loss, a regressor's scaled error)
-brings that: exp(-loss) is then its confidence, and questions that need classes cannot be asked.
+bring logits. A regressor brings its predictions, read in units of a stated error; a causal language model brings its mean
+loss per token. exp(-loss) is then its confidence, and questions that need classes cannot be asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,8 @@ class Answers:
     """(n,) the given labels."""
     features: Array | None = None
     """(n, width) what the last layer stands on, when the model shows it."""
+    predictions: Array | None = None
+    """(n,) what a regressor says, in units of the error by which it is judged."""
 
     def __len__(self) -> int:
         return len(self.confidence)
@@ -112,6 +114,32 @@ def answers_from_losses(losses: npt.ArrayLike, features: npt.ArrayLike | None = 
     with np.errstate(divide="ignore", over="ignore"):
         margin = np.clip(-np.log(np.expm1(values)), -MARGIN_LIMIT, MARGIN_LIMIT)
     return Answers(np.exp(-values), margin, features=_checked_features(features, len(values)))
+
+
+def answers_from_predictions(
+    predictions: npt.ArrayLike, targets: npt.ArrayLike, *, scale: float, features: npt.ArrayLike | None = None
+) -> Answers:
+    """Read a regressor's answers: half the squared error in units of a scale is their loss.
+
+    Args:
+        predictions: (n,) what the model says.
+        targets: (n,) the given values.
+        scale: what error is usual, > 0; take the oracles' root mean square on test examples, which no candidate moves.
+        features: (n, width), or None.
+
+    Raises:
+        NotComparable: shapes do not fit, or something is not finite.
+        ValueError: the scale is not above 0.
+    """
+    said, wanted = np.asarray(predictions, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+    if not 0 < scale < np.inf:
+        raise ValueError(f"a scale is above 0 and finite, got {scale}")
+    if said.ndim != 1 or not said.size or said.shape != wanted.shape:
+        raise NotComparable(f"predictions and targets are (n,), got {said.shape} and {wanted.shape}")
+    if not (np.isfinite(said).all() and np.isfinite(wanted).all()):
+        raise NotComparable("a prediction or a target is not finite")
+    found = answers_from_losses(((said - wanted) / scale) ** 2 / 2, features)
+    return replace(found, predictions=said / scale)
 
 
 def log_softmax(logits: Array) -> Array:

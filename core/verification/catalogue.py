@@ -36,6 +36,8 @@ QUESTIONS: Mapping[Axis, Question] = {
         representation.QUESTION,
         accuracy.RETAIN_ACCURACY,
         accuracy.TEST_ACCURACY,
+        accuracy.RETAIN_CONFIDENCE,
+        accuracy.TEST_CONFIDENCE,
     )
 }
 

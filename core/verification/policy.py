@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -37,6 +37,10 @@ class Axis(StrEnum):
     RANK = "rank"
     RETAIN_ACCURACY = "retain_accuracy"
     TEST_ACCURACY = "test_accuracy"
+    RETAIN_CONFIDENCE = "retain_confidence"
+    TEST_CONFIDENCE = "test_confidence"
+    DISTRIBUTION = "distribution"
+    """KLoM of many models: reported with a judgement of the third tier, and no margin of a policy."""
     COMPARABILITY = "comparability"
 
 
@@ -49,6 +53,8 @@ ORACLE_AXES = frozenset(
         Axis.REPRESENTATION,
         Axis.RETAIN_ACCURACY,
         Axis.TEST_ACCURACY,
+        Axis.RETAIN_CONFIDENCE,
+        Axis.TEST_CONFIDENCE,
     }
 )
 REQUEST_AXES = frozenset(
@@ -59,6 +65,8 @@ REQUEST_AXES = frozenset(
         Axis.REPRESENTATION,
         Axis.RETAIN_ACCURACY,
         Axis.TEST_ACCURACY,
+        Axis.RETAIN_CONFIDENCE,
+        Axis.TEST_CONFIDENCE,
     }
 )
 
@@ -199,4 +207,33 @@ CLASSIFIER = Policy(
 )
 """The policy for classifiers unless another is given. Its numbers are choices, and stand in every judgement."""
 
-POLICIES: Mapping[str, Policy] = {CLASSIFIER.name: CLASSIFIER}
+REGRESSOR = replace(
+    CLASSIFIER,
+    name="regressor",
+    oracle_margins={
+        Axis.FORGET_CONFIDENCE: 0.1,
+        Axis.MEMBERSHIP: 0.1,
+        Axis.AGREEMENT: 0.15,
+        Axis.RETAIN_CONFIDENCE: 0.05,
+        Axis.TEST_CONFIDENCE: 0.05,
+    },
+    request_margins={
+        Axis.COMPARABILITY: 0.1,
+        Axis.FORGET_CONFIDENCE: 0.1,
+        Axis.MEMBERSHIP: 0.15,
+        Axis.RETAIN_CONFIDENCE: 0.05,
+        Axis.TEST_CONFIDENCE: 0.05,
+    },
+)
+"""For regressors: no classes, so confidence in the given value takes the place of accuracy. Blind to a head-only edit."""
+
+CAUSAL_LANGUAGE_MODEL = replace(
+    REGRESSOR,
+    name="causal_language_model",
+    oracle_margins={axis: width for axis, width in REGRESSOR.oracle_margins.items() if axis is not Axis.AGREEMENT},
+)
+"""For causal language models: confidence is the geometric mean of the answer's token probabilities. Blind to a head-only
+edit, and to what a model says instead of the forgotten answer."""
+
+POLICIES: Mapping[str, Policy] = {one.name: one for one in (CLASSIFIER, REGRESSOR, CAUSAL_LANGUAGE_MODEL)}
+"""By the modality that they are for."""

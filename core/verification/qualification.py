@@ -53,6 +53,23 @@ OFFENCES: Mapping[Control, Offence] = {
 """On which axis each control must be refused. Being refused elsewhere as well is no harm, elsewhere only is a failure."""
 
 
+WITHOUT_CLASSES: Mapping[Control, Offence] = {
+    Control.ORIGINAL: OFFENCES[Control.ORIGINAL],
+    Control.NO_OP: OFFENCES[Control.NO_OP],
+    Control.GRADIENT_ASCENT_WRECK: Offence(Axis.RETAIN_CONFIDENCE, frozenset({Outcome.BELOW})),
+}
+"""Of models that have a loss and no classes. A head-only edit has no axis there: the judge is blind to it, and says so."""
+
+
+def offences_of(original: Evidence) -> Mapping[Control, Offence]:
+    """Return which controls must be refused on which axes, for models that answer as this one does."""
+    if original.forget.log_probabilities is not None:
+        return OFFENCES
+    if original.forget.predictions is None:
+        return WITHOUT_CLASSES
+    return {**WITHOUT_CLASSES, Control.RANDOM_RELABELLING: OFFENCES[Control.RANDOM_RELABELLING]}
+
+
 class Standing(StrEnum):
     QUALIFIED = "qualified"
     TOO_FEW_ORACLES = "too_few_oracles"
@@ -116,25 +133,21 @@ def qualify(
         for control, model in {Control.NO_OP: original, **controls}.items()
     }
     passed = sum(judgement.passed for judgement in held_out)
-    return _standing(held_out, judged, clopper_pearson(passed, len(held_out), policy.confidence), policy)
-
-
-def is_caught(control: Control, judgement: Judgement) -> bool:
-    """Say whether a control was refused, and on the axis that it offends."""
-    offence = OFFENCES[control]
-    outcomes = {finding.axis: finding.outcome for finding in judgement.findings}
-    return judgement.ending is not Ending.PASSED and outcomes.get(offence.axis) in offence.outcomes
-
-
-def _standing(
-    held_out: tuple[Judgement, ...], judged: Mapping[Control, Judgement], pass_rate: Interval, policy: Policy
-) -> Qualification:
-    caught = {control: is_caught(control, judgement) for control, judgement in judged.items()}
+    rate, offences = clopper_pearson(passed, len(held_out), policy.confidence), offences_of(original)
+    caught = {
+        control: is_caught(offences[control], judgement) for control, judgement in judged.items() if control in offences
+    }
     standing = Standing.QUALIFIED
-    if pass_rate.estimate < policy.held_out_pass_rate:
+    if rate.estimate < policy.held_out_pass_rate:
         standing = Standing.REFUSES_ORACLES
-    elif judged.keys() != set(Control):
+    elif caught.keys() != offences.keys():
         standing = Standing.CONTROLS_MISSING
     elif not all(caught.values()):
         standing = Standing.PASSES_A_WRECK
-    return Qualification(standing, policy.digest(), held_out, pass_rate, judged, caught)
+    return Qualification(standing, policy.digest(), held_out, rate, judged, caught)
+
+
+def is_caught(offence: Offence, judgement: Judgement) -> bool:
+    """Say whether a control was refused, and on the axis that it offends."""
+    outcomes = {finding.axis: finding.outcome for finding in judgement.findings}
+    return judgement.ending is not Ending.PASSED and outcomes.get(offence.axis) in offence.outcomes

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.verification.answers import Answers, Evidence, NotComparable, check_same_questions
+from core.verification.answers import Evidence, NotComparable, check_same_questions
 from core.verification.card import Tier
 from core.verification.equivalence import Margin, Outcome
 from core.verification.gaps import gap_to_original
+from core.verification.intervals import Array
 from core.verification.policy import Axis, Policy
 from core.verification.verdict import Ending, Finding, Judgement, placed, worst
 from core.verification.verifiers.effect import ask_effect
@@ -67,7 +68,11 @@ def _ask_all(evidence: RequestEvidence, policy: Policy) -> list[Finding]:
             raise NotComparable("there is no model that saw neither forget set nor held-out examples")
         width = policy.request_margins[Axis.COMPARABILITY]
         findings.append(ask_comparability(evidence.saw_neither, width, policy.confidence))
-    return [*findings, *_ask_memory(evidence.candidate, policy), *_ask_utility(evidence, policy)]
+    return [
+        *findings,
+        *_ask_memory(evidence.candidate, policy),
+        *ask_utility(evidence.candidate, evidence.original, policy),
+    ]
 
 
 def _ask_memory(model: Evidence, policy: Policy) -> list[Finding]:
@@ -80,10 +85,17 @@ def _ask_memory(model: Evidence, policy: Policy) -> list[Finding]:
     return [ask(model, margins[axis], policy.confidence) for axis, ask in asks.items() if axis in margins]
 
 
-def _ask_utility(evidence: RequestEvidence, policy: Policy) -> list[Finding]:
+def ask_utility(candidate: Evidence, original: Evidence, policy: Policy) -> list[Finding]:
+    """Return whether a model is no worse than the original on what it was to keep, where the policy asks.
+
+    Raises:
+        NotComparable: it asks for accuracy, and there are no classes.
+    """
     parts = {
-        Axis.RETAIN_ACCURACY: (evidence.candidate.retain, evidence.original.retain),
-        Axis.TEST_ACCURACY: (evidence.candidate.test, evidence.original.test),
+        Axis.RETAIN_ACCURACY: (candidate.retain.correct, original.retain.correct),
+        Axis.TEST_ACCURACY: (candidate.test.correct, original.test.correct),
+        Axis.RETAIN_CONFIDENCE: (candidate.retain.confidence, original.retain.confidence),
+        Axis.TEST_CONFIDENCE: (candidate.test.confidence, original.test.confidence),
     }
     return [
         _no_worse(axis, pair, policy.request_margins[axis], policy.confidence)
@@ -92,8 +104,8 @@ def _ask_utility(evidence: RequestEvidence, policy: Policy) -> list[Finding]:
     ]
 
 
-def _no_worse(axis: Axis, pair: tuple[Answers, Answers], width: float, confidence: float) -> Finding:
-    candidate, original = (answers.correct for answers in pair)
+def _no_worse(axis: Axis, pair: tuple[Array | None, Array | None], width: float, confidence: float) -> Finding:
+    candidate, original = pair
     if candidate is None or original is None:
         raise NotComparable("accuracy needs logits and labels")
     interval = gap_to_original(candidate, original, confidence)

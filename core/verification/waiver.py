@@ -10,21 +10,14 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from core.domain.canonical import canonical
+from core.domain.deletion import WaiverReason
 from core.verification.verdict import Ending, Judgement
 
 _PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-
-
-class WaiverReason(StrEnum):
-    RETRAIN_SCHEDULED = "retrain_scheduled"
-    MODEL_RETIRES = "model_retires"
-    RISK_ACCEPTED = "risk_accepted"
-    EVIDENCE_UNOBTAINABLE = "evidence_unobtainable"
 
 
 @dataclass(frozen=True, kw_only=True)

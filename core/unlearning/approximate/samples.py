@@ -53,6 +53,16 @@ class Samples:
     def __len__(self) -> int:
         return len(self.references)
 
+    def part(self, rows: Sequence[int]) -> Samples:
+        """Return the rows at these places as a stream of their own."""
+        chosen = torch.tensor(list(rows), dtype=torch.int64)
+        return Samples(tuple(self.references[row] for row in rows), self.inputs[chosen], self.targets[chosen])
+
+    def joined(self, other: Samples) -> Samples:
+        """Return these rows and the others behind them."""
+        references = self.references + other.references
+        return Samples(references, torch.cat([self.inputs, other.inputs]), torch.cat([self.targets, other.targets]))
+
     def take(self, stream: Stream, rows: Tensor, device: torch.device) -> Batch:
         """Return the rows at these places, on a device."""
         return Batch(stream, rows, self.inputs[rows].to(device), self.targets[rows].to(device))

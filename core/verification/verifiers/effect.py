@@ -18,7 +18,7 @@ CARD = Card(
     name="effect",
     asks="Does the model answer differently from the original anywhere on the forget set?",
     needs=(Need.LOSSES, Need.ORIGINAL),
-    formula="max over F and classes of |p_candidate - p_original| > smallest_effect",
+    formula="max over F and classes of |p_candidate - p_original| > smallest_effect; of a regressor, of predictions",
     paper="this project; faults seen in published code",
     weakness="A change of a single record's answer is enough to pass it.",
     tier=Tier.T0,
@@ -34,7 +34,9 @@ def ask_effect(candidate: Evidence, original: Evidence, smallest: float) -> Find
 
 
 def largest_change(first: Answers, second: Answers) -> float:
-    """Return the largest absolute change of a probability, over all classes where both show them."""
+    """Return the largest absolute change: of a probability, over all classes where both show them, or of a prediction."""
     if first.log_probabilities is not None and second.log_probabilities is not None:
         return float(np.abs(np.exp(first.log_probabilities) - np.exp(second.log_probabilities)).max())
+    if first.predictions is not None and second.predictions is not None:
+        return float(np.abs(first.predictions - second.predictions).max())
     return float(np.abs(first.confidence - second.confidence).max())

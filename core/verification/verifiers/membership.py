@@ -29,8 +29,8 @@ from core.verification.verdict import Ending
 CARD = Card(
     name="membership",
     asks="Do forgotten records stand as high among the test records, by confidence, as they do for the oracles?",
-    needs=(Need.LOGITS, Need.ORACLES),
-    formula="mean over F of the share of test records with lower max p (ties half): the area under the curve; gap to "
+    needs=(Need.LOSSES, Need.ORACLES),
+    formula="mean over F of the share of test records with lower max p, or lower exp(-loss) where there are no classes (ties half): the area under the curve; gap to "
     "the oracles. Reported beside it: share of F below the best threshold of R against test",
     paper="arXiv:2304.04934; modified entropy arXiv:2003.10595",
     weakness="A population attack: it overlooks the few records that are easiest to recognise.",
@@ -100,7 +100,12 @@ def judged_non_member(evidence: Evidence, signal: Signal = Signal.CONFIDENCE) ->
 
 
 def standing_among_test(evidence: Evidence) -> Array:
-    """Return (n,) for each forgotten record which share of the model's test records it was less sure of."""
+    """Return (n,) for each forgotten record which share of the model's test records it was less sure of.
+
+    Where there are no classes, by how sure it was of the given answer: the attack that goes by the loss.
+    """
+    if evidence.forget.log_probabilities is None:
+        return _placements(evidence.forget.confidence, evidence.test.confidence)
     read = SIGNALS[Signal.CONFIDENCE]
     return _placements(read(evidence.forget), read(evidence.test))
 
