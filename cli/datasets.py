@@ -1,4 +1,4 @@
-"""`lethe datasets`: register rows with their owners, and look at what is registered."""
+"""`lethe datasets`: register rows with their owners, add more, and look at what is registered."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.options import Data, Once, Url, connect, read_file
-from cli.output import Json, details, show, table, told, unusable
+from cli.options import Cursor, Data, Limit, Once, Url, connect, read_file
+from cli.output import Json, details, listed, show, table, told, unusable
 
 app = typer.Typer(no_args_is_help=True, help="Register data sets and look at them.")
 ROLES = ("images", "labels", "owners", "record_ids", "public")
@@ -20,8 +20,18 @@ COLUMNS = {
     "public": "public_records",
     "owners": "owners",
     "copies": "copies_under_other_owners",
+    "version": "version",
     "created": "created_at",
 }
+VERSION_COLUMNS = {
+    "version": "number",
+    "records": "records",
+    "owners": "owners",
+    "new": "new_owners",
+    "copies": "copies_under_other_owners",
+    "created": "created_at",
+}
+Dataset = Annotated[str, typer.Argument(help="Id or name.")]
 
 
 @app.command()
@@ -58,17 +68,52 @@ def register(
         show(made, as_json, lambda: table([made], COLUMNS, empty=""))
 
 
-@app.command("list")
-def list_datasets(url: Url = None, data: Data = None, as_json: Json = False) -> None:
-    """List data sets."""
+@app.command()
+def add(
+    dataset: Dataset,
+    file: Annotated[Path | None, typer.Argument(help="All columns, as when it was registered.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="ROLE=FILE instead of one file.")] = None,
+    idempotency_key: Once = None,
+    url: Url = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Add records to a data set as a new version; models follow with `lethe models advance`."""
+    with told(as_json):
+        files = _files(file, column or [])
+        with connect(url, data) as client:
+            made = client.upload(f"/v1/datasets/{dataset}/versions:upload", {}, files, idempotency_key=idempotency_key)
+        show(made, as_json, lambda: table([made], VERSION_COLUMNS, empty=""))
+
+
+@app.command()
+def versions(
+    dataset: Dataset,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    url: Url = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """List what came with each version, newest first."""
     with told(as_json), connect(url, data) as client:
-        found = client.get("/v1/datasets")["data"]
-        show(found, as_json, lambda: table(found, COLUMNS, empty="There is no data set yet."))
+        page = client.get(f"/v1/datasets/{dataset}/versions", limit=limit, cursor=cursor)
+        show(page, as_json, lambda: listed(page, VERSION_COLUMNS, empty="There is no version."))
+
+
+@app.command("list")
+def list_datasets(
+    limit: Limit = 50, cursor: Cursor = None, url: Url = None, data: Data = None, as_json: Json = False
+) -> None:
+    """List data sets, newest first."""
+    with told(as_json), connect(url, data) as client:
+        page = client.get("/v1/datasets", limit=limit, cursor=cursor)
+        show(page, as_json, lambda: listed(page, COLUMNS, empty="There is no data set yet."))
 
 
 @app.command("show")
 def show_dataset(
-    dataset: Annotated[str, typer.Argument(help="Id or name.")],
+    dataset: Dataset,
     url: Url = None,
     data: Data = None,
     as_json: Json = False,

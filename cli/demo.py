@@ -46,14 +46,32 @@ class DemoTask(StrEnum):
     IMAGE = "image"
     TABULAR = "tabular"
     REGRESSION = "regression"
+    TEXT = "text"
+    LM = "lm"
+
+
+LANGUAGE_NODE = {"rank": 16, "alpha": 16.0, "epochs": 60, "batch_size": 16, "learning_rate": 8e-3}
+"""A fact is learned by heart, which takes more steps than telling labels apart."""
+FEW = {"shards": 2, "slices": 3, "deletions": 5}
+MANY = {"shards": 3, "slices": 4, "deletions": 20}
+"""Unless said: a language model's shards know less of what another shard learned, and its nodes take longer."""
+TEXTS = (DemoTask.TEXT, DemoTask.LM)
 
 
 def demo(
     task: Annotated[
         DemoTask,
-        typer.Option(help="image: digits to read; tabular: tumours to tell apart; regression: a disease's progress."),
+        typer.Option(
+            help="image: digits to read; tabular: tumours to tell apart; regression: a disease's progress; text: posts to "
+            "tell apart; lm: facts about invented people."
+        ),
     ] = DemoTask.IMAGE,
-    data: Annotated[File, _file("NPZ with images, labels, owners; perhaps record_ids, public.", "--data")] = None,
+    data: Annotated[
+        File,
+        _file(
+            "NPZ with images, labels, owners; of text and lm a table with texts, labels or prompts, owners.", "--data"
+        ),
+    ] = None,
     images: Annotated[File, _file("Images in a file of their own: NPY or IDX, also gzipped.", "--images")] = None,
     labels: Annotated[File, _file("Labels in a file of their own; also text, one a line.", "--labels")] = None,
     owners: Annotated[File, _file("Owners in a file of their own; also text, one a line.", "--owners")] = None,
@@ -61,6 +79,20 @@ def demo(
     labels_column: Column = "labels",
     owners_column: Column = "owners",
     record_ids_column: Column = "record_ids",
+    texts_column: Column = "texts",
+    prompts_column: Annotated[
+        str | None, _option("What stands before a text, for lm; without it every text is learned whole.", YOURS)
+    ] = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option(
+            help="A BERT directory (text) or a Llama directory (lm); without it a small one is trained on the public rows.",
+            exists=True,
+            file_okay=False,
+            rich_help_panel=YOURS,
+        ),
+    ] = None,
+    tokens: Annotated[int | None, _option("How many tokens of a text are read.", YOURS, min=2, max=512)] = None,
     public_column: Annotated[
         str, _option("Its name in the NPZ; without it a third of the rows is public.", YOURS)
     ] = "public",
@@ -70,8 +102,12 @@ def demo(
     rows: Annotated[int | None, _option("Use only so many rows, the first.", YOURS, min=1)] = None,
     pixel_minimum: Annotated[float | None, _option("Lowest value of a pixel.  [default: 0]", YOURS)] = None,
     pixel_maximum: Annotated[float | None, _option("Highest value of a pixel.  [default: 1 or 255]", YOURS)] = None,
-    shards: Annotated[int, _option("Independent ensembles that vote.", MODEL, min=1)] = 3,
-    slices: Annotated[int, _option("Parts of a shard, each switched off on its own.", MODEL, min=1)] = 4,
+    shards: Annotated[
+        int | None, _option("Independent ensembles that vote.  [default: 3, of lm 2]", MODEL, min=1)
+    ] = None,
+    slices: Annotated[
+        int | None, _option("Parts of a shard, each switched off on its own.  [default: 4, of lm 3]", MODEL, min=1)
+    ] = None,
     family: Annotated[
         str | None, _option("subset_trie, greedy_trie, cyclic, prior or chain; chosen by --slices.", MODEL)
     ] = None,
@@ -79,7 +115,9 @@ def demo(
     backbone_epochs: Annotated[int | None, _option("Epochs of the backbone.", MODEL, min=1)] = None,
     width: Annotated[int | None, _option("Channels of the backbone.", MODEL, min=8)] = None,
     layers: Annotated[int | None, _option("Layers of the backbone, at least one a slice.", MODEL, min=1)] = None,
-    deletions: Annotated[int, typer.Option(min=1, help="How many owners to forget, one after another.")] = 20,
+    deletions: Annotated[
+        int | None, typer.Option(min=1, help="How many owners to forget, one after another.  [default: 20, of lm 5]")
+    ] = None,
     directory: Annotated[Path, typer.Option(help="Where everything of the demo goes.")] = Path("lethe-demo"),
     report: Annotated[Path | None, typer.Option(help="The report.  [default: report.html in the directory]")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the service running.", rich_help_panel=SERVICE)] = False,
@@ -91,16 +129,19 @@ def demo(
     predictor_url: Annotated[str | None, _option("Predictor of that running service.", SERVICE)] = None,
     as_json: Json = False,
 ) -> None:
-    """Show a model forget people, on images or a table of scikit-learn's or on your own arrays, with proofs and a report."""
+    """Show a model forget people, on bundled or invented data or on your own, with proofs and a report."""
     signal.signal(signal.SIGTERM, _ended)
     with told(as_json):
         require_extra("demo", "`lethe demo`")
         if report is not None and not report.absolute().parent.is_dir():
             raise unusable(f"{report.parent} is no directory to put the report in")
+        usual = FEW if task is DemoTask.LM else MANY
+        shards, slices = shards or usual["shards"], slices or usual["slices"]
+        deletions = deletions or usual["deletions"]
         recipe = _recipe(
             {"shards": shards, "slices": slices, "family": family},
-            {"layers": layers or max(4, slices), "width": width, "epochs": backbone_epochs},
-            {"epochs": epochs},
+            {"layers": layers or max(4, slices), "width": width, "epochs": backbone_epochs, "tokens": tokens},
+            {**(LANGUAGE_NODE if task is DemoTask.LM else {}), **({} if epochs is None else {"epochs": epochs})},
         )
         files = {"file": data, "images": images, "labels": labels, "owners": owners}
         columns = {
@@ -112,11 +153,16 @@ def demo(
         }
         run_name = secrets.token_hex(3) if url else ""
         given = {role: path for role, path in files.items() if path is not None}
-        if given and task is not DemoTask.IMAGE:
-            raise unusable(
-                "your own data are shown as images; register a table of yours with `lethe datasets register`"
+        if task in TEXTS:
+            named = {"texts": texts_column, "prompts": prompts_column} | columns
+            found = _texts(
+                task, given, named, run_name, encoder=encoder, tokens=tokens, rows=rows, invented=invent_owners
             )
-        if given:
+        elif given and task is not DemoTask.IMAGE:
+            raise unusable(
+                "your own data are shown as images or texts; register a table of yours with `lethe datasets register`"
+            )
+        elif given:
             pixels = (pixel_minimum, pixel_maximum)
             found = _given_data(given, columns, pixels=pixels, rows=rows, invented=invent_owners)
         else:
@@ -170,6 +216,33 @@ def _bundled(task: DemoTask, run_name: str, *, refused: tuple[Any, ...]) -> Demo
     return make[task](run_name)
 
 
+def _texts(
+    task: DemoTask,
+    files: dict[str, Path],
+    columns: dict[str, str | None],
+    run_name: str,
+    *,
+    encoder: Path | None,
+    tokens: int | None,
+    rows: int | None,
+    invented: int | None,
+) -> DemoData:
+    from cli import demo_language, demo_own_texts, demo_texts
+    from cli.options import read_file
+
+    if not files:
+        if any(value is not None for value in (encoder, tokens, rows, invented)):
+            raise unusable(
+                "--encoder, --tokens, --rows and --invent-owners are for your own texts; name them with --data"
+            )
+        return demo_texts.posts(run_name) if task is DemoTask.TEXT else demo_language.people(run_name)
+    if files.keys() != {"file"}:
+        raise unusable("texts come as one table: CSV, JSON lines or Parquet, named with --data")
+    content, name = read_file(files["file"]), files["file"].name
+    make = demo_own_texts.own_posts if task is DemoTask.TEXT else demo_own_texts.own_language
+    return make(content, columns, name=name, rows=rows, invented=invented, encoder=encoder, tokens=tokens)
+
+
 def _given_data(
     files: dict[str, Path],
     columns: dict[str, str],
@@ -202,7 +275,7 @@ def _shown(
         raise unusable("--keep is for the demo's own service; the one behind --url runs on anyway")
     for rule in data.rules:
         say(f"· {rule}")
-    with running_target(directory, **where) as target:
+    with running_target(directory, **where, base=data.base) as target:
         result = run(target, data, recipe, deletions=deletions, name="demo" + ("-" + run_name if run_name else ""))
     return result | {"service": kept_running(target) if keep else None}
 

@@ -140,7 +140,7 @@ def _retrained(doors: Doors, plan: ShardPlan, data: DemoData, done: Callable[[in
 def _accuracy(doors: Doors, plan: ShardPlan, data: DemoData, chain: list[NodeTensors]) -> float:
     """Return the score of one chain on the held-out rows; of the public head when the chain is empty."""
     from core.modelling.ensemble import Ensemble
-    from core.use_cases.modalities import answers, as_inputs
+    from core.use_cases.modalities import answer_questions
     from core.use_cases.open_shard import open_backbone
 
     schema, recipe = plan.schema, plan.recipe
@@ -149,5 +149,5 @@ def _accuracy(doors: Doors, plan: ShardPlan, data: DemoData, chain: list[NodeTen
     found: list[dict[str, Any]] = []
     for start in range(0, len(data.held_out_answers), 256):
         questions = read_questions(data.questions(start, start + 256), schema)
-        found += answers(schema, ensemble.logits(as_inputs(schema, questions, backbone)))
+        found += answer_questions(schema, ensemble, questions)
     return score(data.task, found, data.held_out_answers)

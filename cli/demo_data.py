@@ -13,6 +13,7 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -85,6 +86,29 @@ class DemoData(ABC):
     @abstractmethod
     def numbers_each(self) -> int:
         """How many numbers one question has, roughly."""
+
+    @property
+    def base(self) -> Path | dict[str, bytes] | None:
+        """Return the directory that the model stands on, or the files to make one of; None: its backbone is built in."""
+        return None
+
+    @property
+    def tokens_read(self) -> int | None:
+        """How many tokens of a text are read; None: rows are no texts."""
+        return None
+
+    def told_of(self, owner: str) -> list[tuple[str, str]]:  # noqa: ARG002
+        """Return what is asked of the model before and after an owner is forgotten: prompts and what followed each."""
+        return []
+
+    @property
+    def shown_openly(self) -> bool:
+        """Whether what rows say of people may be shown, because nobody of them lives."""
+        return False
+
+    def leaving_out(self, owners: Sequence[str]) -> DemoData:  # noqa: ARG002
+        """Return the data as they are measured when these owners will be forgotten."""
+        return self
 
     @property
     def deletable(self) -> list[str]:
@@ -240,7 +264,7 @@ def _public(source: Source, kept: NDArray[Any], rows: int | None) -> tuple[NDArr
     first = len(kept) // PUBLIC_SHARE if rows is None else rows
     public = np.arange(len(kept)) < first
     known, all_labels = {source.answers[row] for row in kept[public]}, set(source.answers)
-    words = all(isinstance(label, str) for label in all_labels)
+    words = all(isinstance(label, str) for label in all_labels) and 2 * len(all_labels) < len(kept)
     gap = "" if known == all_labels or not words else f" They show only {len(known)} of {len(all_labels)} labels."
     return public, (
         f"Of the others, the first {public.sum()} are declared public and have no owner: the backbone learns from them, "
@@ -287,7 +311,7 @@ def check_size(data: DemoData, *, shards: int, slices: int, deletions: int) -> N
         raise unusable(
             f"{owners} owners are too few for {shards} shards of {slices} slices, which need {needed}; {fits}"
         )
-    if not data.public.any():
+    if not data.public.any() and data.base is None:
         raise unusable("no row is public, and the backbone learns from public rows only")
     if not 1 <= deletions <= len(data.deletable):
         raise unusable(f"--deletions must lie in 1..{len(data.deletable)}: so many owners have private rows only")

@@ -1,6 +1,7 @@
 """The demo's directory: its own service, evidence and report, and nothing of anybody else's.
 
 lethe-demo/ ├─ service/        data directory of the service
+            ├─ base-model/     what texts are read by, where the demo made that itself
             ├─ certificates/   each with its proof; lethe.vkey, log and checkpoint beside them
             ├─ report.html
             └─ demo.json       marks the directory as a demo's, so that the next one may clear it
@@ -19,6 +20,7 @@ from cli.output import unusable
 MARKER = "demo.json"
 OURS = (
     "service",
+    "base-model",
     "certificates",
     "report.html",
     "result.json",

@@ -60,7 +60,7 @@ def e1_plot(result: Result) -> str:
     axes.text(0.995, 0.98, f"dashed: median {median:.1f} ms", transform=axes.transAxes, ha="right", va="top", color=INK)
     _deletion_axis(axes, numbers)
     axes.set_ylabel("milliseconds to E1")
-    return _svg(figure, "e1", "Milliseconds from sending each request to the first answer of the new manifest")
+    return inline_svg(figure, "e1", "Milliseconds from sending each request to the first answer of the new manifest")
 
 
 def accuracy_plot(result: Result) -> str:
@@ -83,7 +83,7 @@ def accuracy_plot(result: Result) -> str:
     lines = [*after, *at_e1]
     for name, label, dash in (
         ("accuracy_unsharded", "one unsharded model, retrained", (0, (5, 3))),
-        ("accuracy_public", "public head alone", (0, (1, 2))),
+        ("accuracy_public", "without any node", (0, (1, 2))),
     ):
         if result.get(name) is not None:
             axes.axhline(100 * result[name], color=THIRD, linewidth=1.3, linestyle=dash, label=label)
@@ -94,7 +94,31 @@ def accuracy_plot(result: Result) -> str:
     _deletion_axis(axes, numbers)
     axes.set_ylabel(f"held-out {word_of(result)}, %")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=2, **LEGEND)
-    return _svg(figure, "accuracy", f"{word_of(result).capitalize()} on the held-out rows over the stream of deletions")
+    return inline_svg(
+        figure, "accuracy", f"{word_of(result).capitalize()} on the held-out rows over the stream of deletions"
+    )
+
+
+def recall_plot(result: Result) -> str | None:
+    """Draw how likely a language model finds the deleted owners' rows before, at E1 and after repair; None for others."""
+    asked = [one for one in result["deletions"] if one.get("recalled")]
+    if not asked:
+        return None
+    figure, axes = _figure(HEIGHT)
+    numbers = [one["number"] for one in asked]
+    series = (
+        ("before", "before the request", FIRST, "o", FIRST),
+        ("at_e1", "at E1, nothing retrained yet", SECOND, "o", "none"),
+        ("after_repair", "after the repair", THIRD, "s", THIRD),
+    )
+    for when, label, colour, marker, inside in series:
+        shares = [100 * one["recalled"][when]["likelihood"] for one in asked]
+        axes.plot(numbers, shares, marker, color=colour, markerfacecolor=inside, markersize=6, label=label)
+    axes.set_ylim(0, 103)
+    _deletion_axis(axes, numbers)
+    axes.set_ylabel("likelihood per token, %")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=3, **LEGEND)
+    return inline_svg(figure, "recall", "Likelihood of the deleted owners' own rows before, at E1 and after repair")
 
 
 def lattice_plot(result: Result) -> str:
@@ -120,7 +144,7 @@ def lattice_plot(result: Result) -> str:
     axes.set_ylabel("share, %")
     axes.set_xlabel("seconds since the first deletion was sent")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=2, **LEGEND)
-    return _svg(figure, "lattice", "Nodes alive and depth served over time")
+    return inline_svg(figure, "lattice", "Nodes alive and depth served over time")
 
 
 def cost_plot(result: Result) -> str | None:
@@ -144,7 +168,7 @@ def cost_plot(result: Result) -> str | None:
     for place, value in enumerate(milliseconds):
         more = f", {value / milliseconds[0]:,.0f} times E1" if place else ""
         axes.text(value * 1.15, place, f"{_written(value)}{more}", va="center", color=INK)
-    return _svg(figure, "cost", "Milliseconds to E1 beside retraining, on a logarithmic scale")
+    return inline_svg(figure, "cost", "Milliseconds to E1 beside retraining, on a logarithmic scale")
 
 
 def _written(milliseconds: float) -> str:
@@ -173,7 +197,7 @@ def _column(result: Result, name: str) -> list[Any]:
     return [one[name] for one in result["deletions"]]
 
 
-def _svg(figure: Any, name: str, description: str) -> str:
+def inline_svg(figure: Any, name: str, description: str) -> str:
     """Return a figure as an SVG element that can stand in a page beside others."""
     import matplotlib as mpl
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from cli.demo_report import percent
@@ -66,6 +67,7 @@ def _summary(result: Result) -> dict[str, str]:
         "Predictions": f"{result['predictions_answered']:,} answered, {result['predictions_failed']} failed, "
         f"{result['predictions_stale']} stale; {result['dead_nodes_served']} dead nodes in "
         f"{result['manifests_checked']} manifests answered from",
+        **_recall(result),
         "Nodes": f"{result['nodes_dead']} switched off in all; the lattice has {result['nodes_total']}",
         "Repair": f"{result['repair_seconds']:g} s to E2 in the median, {result['whole_seconds']:g} s until every node is back",
         "Evidence": f"{result['certificates_verified']} of {len(result['certificates'])} certificates verified; log of "
@@ -81,6 +83,17 @@ def _summary(result: Result) -> dict[str, str]:
             f"{service['url']}, predictor {service['predictor_url']}; stop it with `kill {service['pid']}`"
         )
     return shown
+
+
+def _recall(result: Result) -> dict[str, str]:
+    asked = [one["recalled"] for one in result["deletions"] if one.get("recalled")]
+    if not asked:
+        return {}
+    shares = (fmean(one[when]["likelihood"] for one in asked) for when in ("before", "at_e1", "after_repair"))
+    before, at_e1, after = map(percent, shares)
+    return {
+        "Of the deleted": f"their own rows' likelihood per token was {before} before, {at_e1} at E1, {after} after repair"
+    }
 
 
 def _comparison(result: Result) -> dict[str, str]:

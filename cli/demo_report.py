@@ -28,6 +28,7 @@ def written_report(result: Result) -> str:
         _what_was_done(result),
         _speed(result),
         _accuracy(result),
+        _recall(result),
         _lattice(result),
         _evidence(result),
         _table(result),
@@ -90,7 +91,7 @@ def _what_was_done(result: Result) -> str:
     recipe, data = result["recipe"], result["data"]
     fresh = f"A fresh service was given {data['records']} rows of {data['owners']} owners and {data['public_records']} public rows."
     lattice = (
-        f"It pre-trained a small transformer on the public rows, and on top of it a lattice of {result['nodes_total']} "
+        f"{_foundation(result)}, and on top of it a lattice of {result['nodes_total']} "
         f"nodes: {recipe['shards']} shards of {recipe['slices']} slices, family <code>{escape(recipe['family'])}</code>. "
         "Each node has learned a known set of slices and nothing else."
     )
@@ -111,6 +112,16 @@ def _what_was_done(result: Result) -> str:
     )
     rules = "".join(f"<li>{escape(rule)}</li>" for rule in data["rules"])
     return f"<h2>What was done</h2><ol>{_items((fresh, lattice, deleted, repaired, witnessed))}</ol><p>How the rows were divided:</p><ul>{rules}</ul>"
+
+
+def _unlearned(result: Result) -> str:
+    return "The base model alone" if word_of(result) == WORDS[TaskName.LANGUAGE] else "The public head"
+
+
+def _foundation(result: Result) -> str:
+    if result["data"].get("own_base"):
+        return "It adopted a base model of texts, which had learned nothing of anybody who can be deleted"
+    return "It pre-trained a small transformer on the public rows"
 
 
 def _speed(result: Result) -> str:
@@ -147,16 +158,46 @@ def _accuracy(result: Result) -> str:
         f"On {held_out} held-out rows, through the predictor; one row is {100 / held_out:.2f} points, so differences of a "
         "point or two are chance."
     )
-    if word_of(result) != WORDS[TaskName.CLASSIFICATION]:
+    if word_of(result) == WORDS[TaskName.LANGUAGE]:
+        caption = (
+            f"The likelihood of {held_out} held-out texts after their prompts, to the power of 1 over their tokens, on "
+            "average, through the predictor. Nobody of whom they tell is deleted in this run."
+        )
+    if word_of(result) == WORDS[TaskName.REGRESSION]:
         caption = f"R², the share of the variance explained, on {held_out} held-out rows, through the predictor."
     if result.get("accuracy_unsharded") is not None:
         cost = result["accuracy_unsharded"] - result["accuracy_after_repair"]
         caption += (
             f" One unsharded model, retrained on the remaining records, reaches {percent(result['accuracy_unsharded'])}, so "
-            f"sharding {'costs' if cost > 0 else 'costs nothing here and gains'} {abs(100 * cost):.1f} points. The public "
-            f"head, which saw no owner, reaches {percent(result['accuracy_public'])}."
+            f"sharding {'costs' if cost > 0 else 'costs nothing here and gains'} {abs(100 * cost):.1f} points. "
+            f"{_unlearned(result)}, which saw no owner, reaches {percent(result['accuracy_public'])}."
         )
     return f"<h2>What it costs in {word_of(result)}</h2>" + figure(demo_plots.accuracy_plot(result), caption)
+
+
+def _recall(result: Result) -> str:
+    """Return what the model still knew of the deleted; nothing for a model that says no words."""
+    plot = demo_plots.recall_plot(result)
+    if plot is None:
+        return ""
+    caption = (
+        "The likelihood per token of the deleted people's own rows: what the model had learned of them before, what it still "
+        "finds likely just after, and once it is repaired. What is left then is what everybody's rows and the base model say."
+    )
+    rows = "".join(
+        f"<tr><td>{one['number']}</td><td>{escape(asked['before']['prompt'])} …</td>"
+        f"<td>{escape(asked['before']['expected'])}</td>"
+        + "".join(f"<td>{escape(asked[when]['said'])}</td>" for when in ("before", "at_e1", "after_repair"))
+        + "</tr>"
+        for one in result["deletions"]
+        if (asked := one["recalled"]) and asked["before"]["prompt"]
+    )
+    table = (
+        '<p>Asked in words; the people are invented:</p><div class="scroll"><table><thead><tr><th>#</th><th>prompt</th>'
+        "<th>learned</th><th>said before</th><th>at E1</th><th>after repair</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+    return "<h2>What it still knows of the deleted</h2>" + figure(plot, caption) + (table if rows else "")
 
 
 def _lattice(result: Result) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +30,8 @@ class Target:
     key: str
     directory: Path
     """Where evidence is kept."""
+    base: Path | None = None
+    """The directory that the model stands on, where it came ready."""
     service: Path | None
     """The service's data directory; None: it is elsewhere, and nothing can be retrained for comparison."""
 
@@ -44,14 +46,18 @@ def run(target: Target, data: DemoData, recipe: Recipe, *, deletions: int, name:
         CommandFailed, LetheError: a step came to nothing; the sentence says which and why.
     """
     began = time.monotonic()
+    if target.base is not None:
+        recipe = replace(recipe, backbone=replace(recipe.backbone, directory=str(target.base), tokens=data.tokens_read))
     with target.client() as client, target.client() as second:
         archive = open_archive(client, target.directory)
+        owners = chosen_owners(data.deletable, deletions)
+        data = data.leaving_out(owners)
         stage, build_seconds = _built(client, data, recipe, name, archive)
         question = data.questions(0, 1)[0]
         with Witness(second, stage.notes, stage.model, question) as witness:
             before = measure(stage).accuracy
             epoch = time.perf_counter()
-            done = _stream(stage, witness, chosen_owners(data.deletable, deletions), epoch)
+            done = _stream(stage, witness, owners, epoch)
         evidence = _evidence(client, stage, done) | _served(client, stage, epoch)
         result = _outcome(stage, done, before=before, build_seconds=build_seconds) | evidence
     result |= _compared(target, stage, done, result["e1_milliseconds"])
@@ -134,6 +140,7 @@ def _outcome(stage: Stage, deletions: list[Deletion], *, before: float, build_se
             "owners": data.private_owners,
             "held_out": len(data.held_out_answers),
             "task": data.task,
+            "own_base": data.base is not None,
         },
     }
 

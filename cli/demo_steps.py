@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from cli.client import Client
 from cli.demo_data import IDENTITY_TYPE, DemoData
 from cli.demo_evidence import Archive, collect
+from cli.demo_recall import recalled
 from cli.demo_score import score
 from cli.demo_timeline import PREFIX, Deletion
 from cli.demo_witness import Notes, Witness
@@ -153,6 +154,7 @@ def forget(stage: Stage, witness: Witness, owner: str, *, number: int, epoch: fl
     """
     client, notes, before = stage.client, stage.notes, stage.notes.newest
     alive = client.get(f"/v1/models/{stage.model}")["nodes"]["live"]
+    known = {"before": _recalled(stage, owner)}
     subject = {"identities": [{"identity_type": IDENTITY_TYPE, "identity_value": owner}]}
     with witness.hurrying():
         once = secrets.token_hex(8)
@@ -162,6 +164,7 @@ def forget(stage: Stage, witness: Witness, owner: str, *, number: int, epoch: fl
     if seen is None:
         raise CommandFailed(f"the predictor still answers from manifest {before}, a minute after the request")
     at_e1 = measure(stage)
+    known["at_e1"] = _recalled(stage, owner)
     request = _until_completed(stage, receipt["id"])
     version = _version_of(stage, receipt["id"], seen[0])
     kept = collect(client, stage.archive, request, deletion=number, guarantee=Guarantee.INFLUENCE_FREE)
@@ -174,6 +177,7 @@ def forget(stage: Stage, witness: Witness, owner: str, *, number: int, epoch: fl
     # The witness saw to the millisecond when the repaired version answered, unless another replaced it at once.
     repair_seconds = notes.first_seen.get(_until_served(stage, repaired), polled) - began
     manifest = Manifest.from_json(version["manifest"]["content"])
+    known["after_repair"] = _recalled(stage, owner)
     return Deletion(
         number=number,
         owner=receipt["subject_references"][0][:PREFIX],
@@ -194,7 +198,12 @@ def forget(stage: Stage, witness: Witness, owner: str, *, number: int, epoch: fl
         whole_seconds=round(whole_seconds, 2),
         accuracy_after_repair=measure(stage).accuracy,
         began=round(began - epoch, 2),
+        recalled=None if known["before"] is None else known,
     )
+
+
+def _recalled(stage: Stage, owner: str) -> dict[str, Any] | None:
+    return recalled(stage.client, stage.notes, stage.model, stage.data, owner)
 
 
 def _until_completed(stage: Stage, request_id: str) -> dict[str, Any]:

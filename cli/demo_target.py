@@ -22,9 +22,17 @@ START_SECONDS = 60.0
 
 @contextmanager
 def running_target(
-    directory: Path, *, port: int, predictor_port: int, url: str | None, predictor_url: str | None
+    directory: Path,
+    *,
+    port: int,
+    predictor_port: int,
+    url: str | None,
+    predictor_url: str | None,
+    base: Path | dict[str, bytes] | None = None,
 ) -> Iterator[Target]:
     """Run a fresh service in the directory until the `with` ends, or use the one behind `url`.
+
+    `base` is the directory that the model stands on, or the files of one; the service is allowed to read it.
 
     Raises:
         CommandFailed: the directory is somebody else's, or a running service was named by halves.
@@ -35,18 +43,32 @@ def running_target(
         raise unusable("to use a running service, also give --predictor-url, and set LETHE_API_KEY")
     directory = directory.absolute()
     demo_directory.claim(directory)
+    if url and base is not None:
+        raise unusable("the base model of texts lies here, where a service elsewhere cannot read it; leave --url away")
     if url and predictor_url:
         yield Target(url=url, predictor_url=predictor_url, key=key, directory=directory, service=None)
         return
     say(f"Starting a service in {directory / 'service'} …")
-    with background(directory / "service", port, predictor_port) as service:
+    model = _written(base, directory / "base-model")
+    roots = {} if model is None else {"LETHE_DATA_ROOTS": str(model)}
+    with background(directory / "service", port, predictor_port, **roots) as service:
         yield Target(
             url=service.url,
             predictor_url=service.predictor_url,
             key=service.admin_key,
             directory=directory,
             service=service.directory,
+            base=model,
         )
+
+
+def _written(base: Path | dict[str, bytes] | None, directory: Path) -> Path | None:
+    if not isinstance(base, dict):
+        return None if base is None else base.absolute()
+    directory.mkdir(exist_ok=True)
+    for name, content in base.items():
+        (directory / name).write_bytes(content)
+    return directory
 
 
 def kept_running(target: Target) -> dict[str, Any]:
@@ -64,6 +86,7 @@ def kept_running(target: Target) -> dict[str, Any]:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            env=os.environ if target.base is None else {**os.environ, "LETHE_DATA_ROOTS": str(target.base)},
         )
     give_up = time.monotonic() + START_SECONDS
     while not _answers(target):

@@ -47,6 +47,8 @@ class Deletion:
     accuracy_after_repair: float
     began: float
     """Seconds since the first deletion of the demo was sent."""
+    recalled: dict[str, Any] | None = None
+    """What a language model still knew of the owner: `before`, `at_e1` and `after_repair`, each as `demo_recall` says."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.options import Data, Once, Url, connect
-from cli.output import Json, details, say, show, table, told
+from cli.options import Cursor, Data, Limit, Once, Url, connect
+from cli.output import Json, details, listed, say, show, table, told
 
 app = typer.Typer(no_args_is_help=True, help="Watch jobs, see what their attempts came to, and stop a training.")
 JOBS = "/v1/jobs"
@@ -41,8 +41,8 @@ def list_jobs(
     kind: Annotated[str | None, typer.Option(help="deactivate, build, train_shard or train_node.")] = None,
     model: Annotated[str | None, typer.Option(help="Only of the model of this id.")] = None,
     request: Annotated[str | None, typer.Option(help="Only of this deletion request.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     url: Url = None,
     data: Data = None,
     as_json: Json = False,
@@ -75,9 +75,7 @@ def _draw(page: dict[str, Any]) -> None:
     rows = [
         {**job, "tries": f"{job['attempt']} of {job['max_attempts']}", "stands": _stands(job)} for job in page["data"]
     ]
-    table(rows, COLUMNS, empty="There is no such job.")
-    if page["has_more"]:
-        say(f"There are more: --cursor {page['next_cursor']}")
+    listed({**page, "data": rows}, COLUMNS, empty="There is no such job.")
 
 
 def _draw_one(job: dict[str, Any]) -> None:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cli.options import Data, open_data
-from cli.output import Json, say, show, table, told
+from cli.options import Cursor, Data, Limit, open_data
+from cli.output import Json, listed, say, show, told
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys, on the machine of the service.")
 OPERATOR = "cli"
@@ -50,13 +50,13 @@ def create(
 
 
 @app.command("list")
-def list_keys(data: Data = None, as_json: Json = False) -> None:
-    """List keys, also those revoked and expired."""
+def list_keys(limit: Limit = 50, cursor: Cursor = None, data: Data = None, as_json: Json = False) -> None:
+    """List keys, newest first, also those revoked and expired."""
     with told(as_json), open_data(data) as doors:
         from core.use_cases.doors import DEFAULT_TENANT
         from core.use_cases.read_api_keys import read_api_keys
 
-        found = read_api_keys(doors, DEFAULT_TENANT)
+        page = read_api_keys(doors, DEFAULT_TENANT, limit=limit, cursor=cursor)
         columns = {
             "id": "id",
             "name": "name",
@@ -65,7 +65,7 @@ def list_keys(data: Data = None, as_json: Json = False) -> None:
             "last used": "last_used_at",
             "scopes": "scopes",
         }
-        show(found, as_json, lambda: table(found, columns, empty="There is no API key."))
+        show(page, as_json, lambda: listed(page, columns, empty="There is no API key."))
 
 
 @app.command()

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from cli.delete import read_identities, read_records
-from cli.options import Data, Url, connect
-from cli.output import FAILED, Json, say, show, table, told
+from cli.options import Cursor, Data, Limit, Url, connect
+from cli.output import FAILED, Json, listed, say, show, table, told
 
 LINEAGE_COLUMNS = {
     "kind": "kind",
@@ -29,15 +29,16 @@ def lineage(
     model: Annotated[str, typer.Argument(help="Id or name.")],
     kind: Annotated[str | None, typer.Option(help="backbone, node, version, certificate or export.")] = None,
     state: Annotated[str | None, typer.Option(help="live, dead, superseded or outside.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="How many.")] = 50,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     url: Url = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """List what a model is made of: what each part stands on, what it was fed, which job made it and when."""
     with told(as_json), connect(url, data) as client:
-        found = client.get(f"/v1/models/{model}/lineage", kind=kind, state=state, limit=limit)
-        show(found["data"], as_json, lambda: _draw_lineage(found))
+        found = client.get(f"/v1/models/{model}/lineage", kind=kind, state=state, limit=limit, cursor=cursor)
+        show(found, as_json, lambda: _draw_lineage(found))
 
 
 def trace(
@@ -68,9 +69,7 @@ def _draw_lineage(found: dict[str, Any]) -> None:
         parents = [parent["id"] for parent in one["parents"]]
         more = [f"and {len(parents) - FEW} more"] if len(parents) > FEW else []
         rows.append(one | {"stands_on": parents[:FEW] + more})
-    table(rows, LINEAGE_COLUMNS, empty="There is nothing of that kind.")
-    if found["has_more"]:
-        say("There is more: narrow it with --kind or --state, or page through the API.")
+    listed({**found, "data": rows}, LINEAGE_COLUMNS, empty="There is nothing of that kind.")
 
 
 def _draw_trace(found: dict[str, Any]) -> None:

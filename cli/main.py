@@ -6,6 +6,7 @@ import typer
 
 from cli import (
     audit,
+    compare,
     datasets,
     delete,
     demo,
@@ -15,6 +16,7 @@ from cli import (
     jobs,
     keys,
     lineage,
+    methods,
     migrate,
     models,
     plan,
@@ -48,6 +50,8 @@ app.command(rich_help_panel=RUN)(serve.predictor)
 
 app.add_typer(datasets.app, name="datasets", rich_help_panel=USE)
 app.command(rich_help_panel=USE)(plan.plan)
+app.command(rich_help_panel=USE)(methods.methods)
+app.command(rich_help_panel=USE)(compare.compare)
 app.add_typer(models.app, name="models", rich_help_panel=USE)
 app.command(rich_help_panel=USE)(delete.delete)
 app.command(rich_help_panel=USE)(export.export)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.family_options import Family, FamilyBudget, FamilyHorizon, FamilyPrior, FamilyRule
-from cli.options import Data, Once, Url, connect, read_file, read_numbers
-from cli.output import CommandFailed, Json, details, progress, say, show, table, told, unusable
+from cli.options import Cursor, Data, Limit, Once, Url, connect, read_file, read_numbers
+from cli.output import CommandFailed, Json, details, listed, progress, say, show, table, told, unusable
+from core.domain.checkpoint import ArchitectureKind
 from core.domain.repair import RepairMode
+from core.domain.task import Modality
 
 if TYPE_CHECKING:
     from cli.client import Client
@@ -60,6 +62,10 @@ def register(
     family_prior: FamilyPrior = None,
     family_rule: FamilyRule = None,
     family_horizon: FamilyHorizon = None,
+    ridge: Annotated[
+        bool, typer.Option("--ridge", help="A closed-form ridge head over the frozen backbone; one slice a shard.")
+    ] = False,
+    ridge_penalty: Annotated[float | None, typer.Option(help="With it: what a weight's square costs.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="The whole recipe as a JSON file; the options go first.")] = None,
     approval: Annotated[bool, typer.Option("--approval", help="Deletions wait for a second person.")] = False,
     no_repair: Annotated[bool, typer.Option("--no-repair", help="Leave switched-off nodes switched off.")] = False,
@@ -85,13 +91,14 @@ def register(
             "dataset": dataset,
             "recipe": _recipe(
                 recipe,
-                shards=shards,
-                slices=slices,
+                shards=shards or (1 if ridge and recipe is None else None),
+                slices=slices or (1 if ridge and recipe is None else None),
                 family=family,
                 family_budget=family_budget,
                 family_prior=read_numbers(family_prior, "--family-prior"),
                 family_rule=family_rule,
                 family_horizon=family_horizon,
+                ridge=_ridge(ridge, ridge_penalty),
             ),
             "policy": {"approval_required": approval, "repair": not no_repair},
             "target": _target(
@@ -107,12 +114,87 @@ def register(
         show(made, as_json, lambda: details(made))
 
 
-@app.command("list")
-def list_models(url: Url = None, data: Data = None, as_json: Json = False) -> None:
-    """List models."""
+@app.command("register-checkpoint")
+def register_checkpoint(
+    name: Annotated[str, typer.Argument(help="What to call it.")],
+    dataset: Annotated[str, typer.Argument(help="Id or name of the data set that it was trained on.")],
+    directory: Annotated[Path, typer.Argument(help="Where model.safetensors lies, below LETHE_DATA_ROOTS of the API.")],
+    kind: Annotated[ArchitectureKind, typer.Option(help="Which network.")] = ArchitectureKind.PERCEPTRON,
+    evaluation: Annotated[str | None, typer.Option(help="Data set of rows that no training saw.")] = None,
+    channels: Annotated[str | None, typer.Option(help="convolutional: of each convolution, as 16,16.")] = None,
+    hidden: Annotated[str | None, typer.Option(help="Widths of the linear layers but the last, as 128,64.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="hugging_face: tokens of a text that are read.")] = None,
+    modality: Annotated[Modality | None, typer.Option(help="What the data set's task is, unless said.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="How it was trained: epochs.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="How it was trained: AdamW's rate.")] = None,
+    batch_size: Annotated[int, typer.Option(help="How it was trained: rows per step.")] = 64,
+    weight_decay: Annotated[float, typer.Option(help="How it was trained: AdamW's decay.")] = 0.0,
+    policy: Annotated[Path | None, typer.Option(help="A policy of unlearning as a JSON file.")] = None,
+    stages: Annotated[
+        Path | None, typer.Option(help="Its stage history as a JSON file: a list of name and data.")
+    ] = None,
+    approval: Annotated[bool, typer.Option("--approval", help="Deletions wait for a second person.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return once it is live.")] = False,
+    idempotency_key: Once = None,
+    url: Url = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Register a checkpoint that was trained elsewhere; methods will make it forget, and a judge looks at them."""
+    with told(as_json):
+        if (epochs is None) != (learning_rate is None):
+            raise unusable("say how it was trained with --epochs and --learning-rate, or leave both out")
+        training = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}
+        body = {
+            "name": name,
+            "mode": "approximate",
+            "dataset": dataset,
+            "evaluation": evaluation,
+            "directory": str(directory),
+            "architecture": {
+                "kind": kind,
+                "channels": [int(one) for one in read_numbers(channels, "--channels") or []],
+                "hidden": [int(one) for one in read_numbers(hidden, "--hidden") or []],
+                "tokens": tokens,
+            },
+            "modality": modality,
+            "training": None if epochs is None else training | {"weight_decay": weight_decay},
+            "stages": _read_json(stages) if stages else [],
+            "policy": {"approval_required": approval, "unlearning": _read_json(policy) if policy else None},
+        }
+        with connect(url, data) as client:
+            made = client.post("/v1/models", body, idempotency_key=idempotency_key)
+            if wait:
+                made = wait_until_proved(client, made["id"])
+        show(made, as_json, lambda: details(made))
+
+
+@app.command()
+def qualify(
+    model: Model, idempotency_key: Once = None, url: Url = None, data: Data = None, as_json: Json = False
+) -> None:
+    """Put the judge of a checkpoint to the test: planted canaries, oracles, controls. It costs that many trainings."""
     with told(as_json), connect(url, data) as client:
-        found = client.get("/v1/models")["data"]
-        show(found, as_json, lambda: table(found, COLUMNS, empty="There is no model yet."))
+        found = client.post(f"/v1/models/{model}:qualify", idempotency_key=idempotency_key)
+        show(found, as_json, lambda: say(f"{found['id']} is put to the test; watch `lethe jobs list`."))
+
+
+@app.command()
+def qualification(model: Model, url: Url = None, data: Data = None, as_json: Json = False) -> None:
+    """Read what the newest qualification of a checkpoint found."""
+    with told(as_json), connect(url, data) as client:
+        found = client.get(f"/v1/models/{model}/qualification")
+        show(found, as_json, lambda: details({name: one for name, one in found.items() if name != "account"}))
+
+
+@app.command("list")
+def list_models(
+    limit: Limit = 50, cursor: Cursor = None, url: Url = None, data: Data = None, as_json: Json = False
+) -> None:
+    """List models, newest first."""
+    with told(as_json), connect(url, data) as client:
+        page = client.get("/v1/models", limit=limit, cursor=cursor)
+        show(page, as_json, lambda: listed(page, COLUMNS, empty="There is no model yet."))
 
 
 @app.command("show")
@@ -126,15 +208,16 @@ def show_model(model: Model, url: Url = None, data: Data = None, as_json: Json =
 @app.command()
 def versions(
     model: Model,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 50,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     url: Url = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """List versions, newest first."""
     with told(as_json), connect(url, data) as client:
-        found = client.get(f"/v1/models/{model}/versions", limit=limit)["data"]
-        show(found, as_json, lambda: table(found, VERSION_COLUMNS, empty="The model has no version yet."))
+        page = client.get(f"/v1/models/{model}/versions", limit=limit, cursor=cursor)
+        show(page, as_json, lambda: listed(page, VERSION_COLUMNS, empty="The model has no version yet."))
 
 
 @app.command()
@@ -159,6 +242,23 @@ def repair(
     with told(as_json), connect(url, data) as client:
         found = client.post(f"/v1/models/{model}:repair", idempotency_key=idempotency_key)
         show(found, as_json, lambda: say(f"{found['id']} is looked through; watch `lethe jobs list`."))
+
+
+@app.command()
+def advance(
+    model: Model,
+    dataset_version: Annotated[int | None, typer.Option(min=1, help="Which one; the newest unless said.")] = None,
+    idempotency_key: Once = None,
+    url: Url = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Let a model learn from a later version of its data set, without moving anybody."""
+    with told(as_json), connect(url, data) as client:
+        body = {"dataset_version": dataset_version}
+        found = client.post(f"/v1/models/{model}:advance", body, idempotency_key=idempotency_key)
+        sentence = f"{found['id']} learns from version {found['dataset_version']}; watch `lethe jobs list`."
+        show(found, as_json, lambda: say(sentence))
 
 
 @app.command("set-repair")
@@ -213,6 +313,21 @@ def wait_until_live(client: Client, model_id: str) -> dict[str, Any]:
             time.sleep(LOOK_SECONDS)
 
 
+def wait_until_proved(client: Client, model_id: str) -> dict[str, Any]:
+    """Wait until a checkpoint was seen to load and answer.
+
+    Raises:
+        CommandFailed: it does not.
+    """
+    while True:
+        found = client.get(f"/v1/models/{model_id}")
+        if found["state"] == "failed":
+            raise CommandFailed("the checkpoint could not be loaded; see its jobs", "model_failed")
+        if found["state"] == "live":
+            return found
+        time.sleep(LOOK_SECONDS)
+
+
 def training_progress(client: Client, model: dict[str, Any]) -> tuple[float, str]:
     """Return which share of a model's training is done, as its nodes and running jobs tell, and what happens now.
 
@@ -241,6 +356,19 @@ def _recipe(path: Path | None, **chosen: Any) -> dict[str, Any]:
     return whole | {option: value for option, value in chosen.items() if value is not None}
 
 
+def _ridge(wanted: bool, penalty: float | None) -> dict[str, float] | None:
+    if penalty is not None and not wanted:
+        raise unusable("--ridge-penalty goes with --ridge")
+    return ({} if penalty is None else {"penalty": penalty}) if wanted else None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(read_file(path))
+    except ValueError:
+        raise unusable(f"{path} is not JSON") from None
+
+
 def _target(**said: float | None) -> dict[str, Any] | None:
     target = {name: value for name, value in said.items() if value is not None}
     if target and "deletions" not in target:
@@ -250,6 +378,10 @@ def _target(**said: float | None) -> dict[str, Any] | None:
 
 def _draw_manifest(version: dict[str, Any]) -> None:
     content = version["manifest"]["content"]
+    if content.get("kind") == "checkpoint":
+        details({name: value for name, value in version.items() if name != "manifest"})
+        details({"provenance": version["manifest"]["provenance"], **content})
+        return
     details({name: value for name, value in version.items() if name != "manifest"})
     details({"provenance": version["manifest"]["provenance"], "backbone": content["backbone"]})
     served = {key for keys in content["served"] for key in keys}

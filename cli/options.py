@@ -30,6 +30,9 @@ Data = Annotated[
 ]
 Once = Annotated[str | None, typer.Option("--idempotency-key", help="Makes a repeat of this command safe.")]
 
+Limit = Annotated[int, typer.Option(min=1, max=200, help="How many to show.")]
+Cursor = Annotated[str | None, typer.Option(help="next_cursor of the page before.")]
+
 DEFAULT_URL = "http://127.0.0.1:8200"
 DEFAULT_DATA = Path("lethe-data")
 

@@ -94,6 +94,13 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, empt
     _print(drawn)
 
 
+def listed(page: Mapping[str, Any], columns: Mapping[str, str], *, empty: str) -> None:
+    """Print one page of a list, and how to see the next one."""
+    table(page["data"], columns, empty=empty)
+    if page["has_more"]:
+        say(f"There are more: --cursor {page['next_cursor']}")
+
+
 def details(value: Mapping[str, Any]) -> None:
     """Print one thing, a field a line; what is nested is named by its path."""
     from rich.markup import escape

@@ -55,10 +55,13 @@ def _draw(body: dict[str, Any]) -> None:
     ]
     table(rows, COLUMNS, empty="No node was replayed.")
     for one in body["flaws"]:
-        say(f"The stored {one} is not the one that the manifest names.")
+        say(f"The {one} is not the one that the manifest names.")
+    made = body["backbone"]
+    if made is not None and made["why_not"]:
+        say(f"The backbone was not trained again: {made['why_not']}")
     if body["gone"]:
         say(f"{len(body['gone'])} nodes were switched off by deletions since and cannot be replayed.")
-    differs = sorted({part for one in body["replayed"] for part in one["differs"]})
+    differs = sorted({part for one in [*body["replayed"], *([made] if made else [])] for part in one["differs"]})
     if differs:
         say(
             f"This is another environment than the one they were trained in ({', '.join(differs)}): tensors were compared "

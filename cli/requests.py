@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from cli.delete import REQUESTS, draw_request, save_evidence
-from cli.options import Data, Url, connect
-from cli.output import Json, say, show, table, told
+from cli.options import Cursor, Data, Limit, Url, connect
+from cli.output import Json, listed, say, show, told
+from core.domain.deletion import WaiverReason
 
 app = typer.Typer(no_args_is_help=True, help="Watch deletion requests and decide about them.")
 Request = Annotated[str, typer.Argument(help="dr_…")]
@@ -24,6 +25,17 @@ COLUMNS = {
     "certificates": "certificate_count",
     "received": "received_at",
 }
+ATTEMPTS = {
+    "model": "model",
+    "number": "number",
+    "method": "method",
+    "tried because": "why",
+    "ending": "ending",
+    "accepted": "accepted",
+    "because": "why_accepted_or_not",
+    "failure": "failure",
+    "seconds": "cost.seconds",
+}
 
 
 @app.command("list")
@@ -31,8 +43,8 @@ def list_requests(
     state: Annotated[str | None, typer.Option(help="Only in this state.")] = None,
     model: Annotated[str | None, typer.Option(help="Only with work on the model of this id.")] = None,
     external_id: Annotated[str | None, typer.Option(help="Only your case.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     url: Url = None,
     data: Data = None,
     as_json: Json = False,
@@ -85,6 +97,37 @@ def retry(request: Request, seen: Seen = None, url: Url = None, data: Data = Non
     _decide("retry", request, seen, url, data, as_json=as_json)
 
 
+@app.command()
+def attempts(
+    request: Request,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    url: Url = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """See what was tried on models in approximate mode, and what the judge said."""
+    with told(as_json), connect(url, data) as client:
+        page = client.get(f"{REQUESTS}/{request}/attempts", limit=limit, cursor=cursor)
+        show(page, as_json, lambda: listed(page, ATTEMPTS, empty="No method was tried for this request."))
+
+
+@app.command()
+def waive(
+    request: Request,
+    model: Annotated[str, typer.Argument(help="Id or name.")],
+    reason: Annotated[WaiverReason, typer.Option(help="Why you answer for it.")],
+    attempt: Annotated[int | None, typer.Option(help="Number; the newest that left something to serve.")] = None,
+    url: Url = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Answer, by your API key's name, for a judgement that is no pass; its result is served and certified as waived."""
+    with told(as_json), connect(url, data) as client:
+        found = client.post(f"{REQUESTS}/{request}:waive", {"model": model, "reason": reason, "attempt": attempt})
+        show(found, as_json, lambda: say(f"{found['id']} is {found['state']}."))
+
+
 def _decide(
     decision: str, request: str, seen: int | None, url: str | None, data: Path | None, *, as_json: bool
 ) -> None:
@@ -95,6 +138,4 @@ def _decide(
 
 def _draw(page: dict[str, Any]) -> None:
     rows = [{**one, "certificate_count": len(one["certificates"])} for one in page["data"]]
-    table(rows, COLUMNS, empty="There is no such request.")
-    if page["has_more"]:
-        say(f"There are more: --cursor {page['next_cursor']}")
+    listed({**page, "data": rows}, COLUMNS, empty="There is no such request.")

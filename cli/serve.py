@@ -340,6 +340,8 @@ def _serve_application(application: Any, port: str) -> None:
         raise Unusable("set LETHE_DATABASE_URL, or run `lethe serve`")
     # What is loaded by now stays: looking through it for garbage would hold up every request now and then.
     gc.freeze()
+    # What a request makes is gone without it, by its count of references: look for circles once in some requests only.
+    gc.set_threshold(20_000, 20, 20)
     uvicorn.run(
         application,
         host=settings.host,

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.options import Data, Url, connect, read_file
-from cli.output import FAILED, Json, details, say, show, table, told, unusable
+from cli.options import Cursor, Data, Limit, Url, connect, read_file
+from cli.output import FAILED, Json, details, listed, say, show, told, unusable
 
 ENDPOINTS = "/v1/webhook-endpoints"
 SECRET_VARIABLE = "LETHE_WEBHOOK_SECRET"  # noqa: S105 - a name, no secret
@@ -56,11 +56,13 @@ def add(
 
 
 @app.command("list")
-def list_endpoints(url: Url = None, data: Data = None, as_json: Json = False) -> None:
+def list_endpoints(
+    limit: Limit = 50, cursor: Cursor = None, url: Url = None, data: Data = None, as_json: Json = False
+) -> None:
     """List endpoints, newest first."""
     with told(as_json), connect(url, data) as client:
-        page = client.get(ENDPOINTS, limit=200)
-        show(page, as_json, lambda: table(page["data"], COLUMNS, empty="There is no webhook endpoint."))
+        page = client.get(ENDPOINTS, limit=limit, cursor=cursor)
+        show(page, as_json, lambda: listed(page, COLUMNS, empty="There is no webhook endpoint."))
 
 
 @app.command("show")
@@ -116,8 +118,8 @@ def send_test(endpoint: Endpoint, url: Url = None, data: Data = None, as_json: J
 def deliveries(
     endpoint: Endpoint,
     state: Annotated[str | None, typer.Option(help="Only waiting, succeeded or failed.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     url: Url = None,
     data: Data = None,
     as_json: Json = False,
@@ -125,7 +127,7 @@ def deliveries(
     """List what was sent to an endpoint, and what became of it."""
     with told(as_json), connect(url, data) as client:
         page = client.get(f"{ENDPOINTS}/{endpoint}/deliveries", state=state, limit=limit, cursor=cursor)
-        show(page, as_json, lambda: _draw(page))
+        show(page, as_json, lambda: listed(page, DELIVERIES, empty="Nothing was sent there."))
 
 
 @app.command()
@@ -186,9 +188,3 @@ def _show_secret(made: dict[str, Any], as_json: bool) -> None:
     show(made, as_json, lambda: print(made["secret"]))
     if not as_json:
         say(f"{made['id']}. The secret is shown this once.")
-
-
-def _draw(page: dict[str, Any]) -> None:
-    table(page["data"], DELIVERIES, empty="Nothing was sent there.")
-    if page["has_more"]:
-        say(f"There are more: --cursor {page['next_cursor']}")

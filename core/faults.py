@@ -30,6 +30,14 @@ INTAKE_POINTS = ("after_request_noted", "after_intake_commit")
 """Of a request that is being accepted: in the erasure ledger only, and in the database but not yet answered."""
 TRAINING_POINTS = ("after_plan", "after_training", "after_draft", "after_seal", "after_node_commit")
 """Of a shard that is planned and of its nodes."""
+METHOD_POINTS = (
+    "after_run_begun",
+    "after_state_saved",
+    "after_method",
+    "after_candidate_sealed",
+    "after_attempt_commit",
+)
+"""Of a method that is run on a checkpoint."""
 UPKEEP_POINTS = (
     "after_completion",
     "after_drafts_destroyed",

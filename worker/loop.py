@@ -14,6 +14,7 @@ import socket
 import threading
 from collections.abc import Sequence
 
+from core.domain.errors import Unusable
 from core.domain.job import Lane
 from core.use_cases.doors import Doors
 from worker.deactivation import DeactivationLane
@@ -34,12 +35,17 @@ def make_hands(
     """Return the hands of one process: for deactivations as many as said, for computations one a slot.
 
     With GPUs, slot k has the k-th one for itself; with more slots than GPUs they are shared in turn.
+
+    Raises:
+        Unusable: nodes are to be trained on GPUs, and there is none.
     """
     hands = []
     if Lane.DEACTIVATE in lanes:
         hands += [Hand(DeactivationLane(doors, name), f"deactivate-{n}", stopping) for n in range(deactivations)]
     if Lane.COMPUTE in lanes:
         devices = visible_devices()
+        if doors.settings.trainer_device == "cuda" and not devices:
+            raise Unusable("LETHE_TRAINER_DEVICE is cuda, and this machine shows no GPU to give to training processes.")
         for number in range(doors.settings.compute_slots):
             device = devices[number % len(devices)] if devices else None
             hands.append(Hand(ComputeSlot(doors, name, stopping, device), f"compute-{number}", stopping))

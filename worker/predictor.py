@@ -37,6 +37,7 @@ from core.settings import Settings
 from core.use_cases.authenticate import authenticate
 from core.use_cases.doors import Doors, open_doors
 from core.use_cases.follow_manifest import Follower, ServedModel
+from core.use_cases.serve_checkpoint import ServedCheckpoint
 
 MOST_INPUTS = 1024
 LARGEST_BODY = 64 << 20
@@ -47,7 +48,7 @@ SETTLE_SECONDS = 5.0
 
 
 class PredictionBody(BaseModel):
-    """What to ask about: images as numbers in the data set's own pixel range, rows of a table as named values, texts."""
+    """What to ask about: images as numbers in the data set's own pixel range, rows of a table as named values, texts, prompts."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -56,6 +57,10 @@ class PredictionBody(BaseModel):
             "examples": [
                 {"model": "digits", "inputs": [[[0, 16], [8, 0]]]},
                 {"model": "patients", "inputs": [{"age": 61, "sex": "f", "pressure": None}]},
+                {
+                    "model": "writer",
+                    "inputs": [{"prompt": "Ada lives in", "new_tokens": 3}, {"text": "Ada lives in Paris"}],
+                },
             ]
         },
     )
@@ -64,7 +69,8 @@ class PredictionBody(BaseModel):
     inputs: list[Any] = Field(
         min_length=1,
         max_length=MOST_INPUTS,
-        description="Images of the schema's shape, or objects with a value for every column (null where one is empty), or texts.",
+        description="Images of the schema's shape, or objects with a value for every column (null where one is empty), or texts; for a "
+        "language model texts, or objects with a prompt and a text, or with a prompt and new_tokens (1..64).",
     )
 
 
@@ -83,13 +89,25 @@ class Estimate(BaseModel):
     value: float = Field(description="In the data set's own units, and within its declared range.")
 
 
+class Likelihood(BaseModel):
+    log_likelihood: float = Field(description="Of the text after its prompt, in nats, summed over its tokens.")
+    tokens: int = Field(description="How many tokens that is; a text that is longer than the model reads is cut.")
+
+
+class Completion(BaseModel):
+    completion: str = Field(description="How the prompt goes on, the likeliest token each time.")
+    tokens: int
+
+
 class PredictionAnswer(BaseModel):
     """One prediction per input, all from the manifest that is named."""
 
     model: str
     manifest: ServedManifest
     degraded: bool = Field(description="Every shard is dead and the public model answered.")
-    predictions: list[Prediction | Estimate] = Field(description="A label each, or a number for a regression.")
+    predictions: list[Prediction | Estimate | Likelihood | Completion] = Field(
+        description="A label each, a number for a regression, or what a language model says."
+    )
 
 
 def create_predictor(doors: Doors | None = None) -> FastAPI:
@@ -170,7 +188,7 @@ async def predict(body: PredictionBody, caller: Annotated[Caller, Depends(known_
         if not follower.may_answer(served):
             raise ManifestStale
         if follower.is_current(served):
-            metrics.predicted(len(body.inputs), degraded=served.ensemble.degraded)
+            metrics.predicted(len(body.inputs), degraded=served.degraded)
             return Response(content, media_type="application/json")
 
 
@@ -182,7 +200,7 @@ def _settling(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
     return settle
 
 
-def answer(served: ServedModel, inputs: list[Any]) -> bytes:
+def answer(served: ServedModel | ServedCheckpoint, inputs: list[Any]) -> bytes:
     """Return the JSON of one ensemble's answer.
 
     Raises:
@@ -193,7 +211,7 @@ def answer(served: ServedModel, inputs: list[Any]) -> bytes:
         {
             "model": served.model_id,
             "manifest": {"version": served.version_id, "number": served.number, "digest": served.manifest_digest},
-            "degraded": served.ensemble.degraded,
+            "degraded": served.degraded,
             "predictions": predictions,
         }
     ).encode()

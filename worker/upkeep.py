@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import structlog
 
-from core.persistence.database import VERSIONS_CHANNEL, Listener
+from core.persistence.database import VERSIONS_CHANNEL, Listener, is_away
 from core.pulse import beat
 from core.use_cases.check_stores import sweep_orphans
 from core.use_cases.deliver_webhooks import deliver_due
@@ -57,26 +57,46 @@ class Upkeep:
             threading.Thread(target=self._sweep, name="orphans"),
         ]
 
-    def once(self) -> None:
-        """Make one round. What fails ends it, and the next round begins anew."""
-        settings = self.doors.settings
-        free_expired_jobs(self.doors)
-        destroy_abandoned_drafts(self.doors)
-        resume_repairs(self.doors)
-        certify_repaired(self.doors, self.name)
-        if time.monotonic() - self._signed > settings.checkpoint_seconds:
+    def once(self) -> bool:
+        """Make one round; return whether all of it went well.
+
+        What fails keeps nothing else from being done, unless it is the database that is away.
+        """
+        steps = (
+            lambda: free_expired_jobs(self.doors),
+            lambda: destroy_abandoned_drafts(self.doors),
+            lambda: resume_repairs(self.doors),
+            lambda: certify_repaired(self.doors, self.name),
+            self._sign,
+        )
+        went_well = True
+        for step in steps:
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001 - a loop outlives whatever one round does
+                self._tell("upkeep", error)
+                went_well = False
+                if is_away(error):
+                    break  # for the steps that are left as well, and each of them would say so
+        return went_well
+
+    def _sign(self) -> None:
+        if time.monotonic() - self._signed > self.doors.settings.checkpoint_seconds:
             sign_checkpoint_if_grown(self.doors)
             self._signed = time.monotonic()
 
     def _make_rounds(self) -> None:
         ears: Listener | None = None
         while not self.stopping.is_set():
-            done = self._tried("upkeep", self.once)
+            done = self.once()
+            if done:
+                beat(self.part, "upkeep")
             try:
                 ears = ears or self.doors.database.listen(VERSIONS_CHANNEL)
                 ears.wait(ROUND_SECONDS)
             except Exception as error:  # noqa: BLE001 - the database may be away for a while
-                self._tell("upkeep", error)
+                if done:  # otherwise it was told just now
+                    self._tell("upkeep", error)
                 _close(ears)
                 ears = None
                 done = False
@@ -86,7 +106,8 @@ class Upkeep:
 
     def _deliver(self) -> None:
         while not self.stopping.is_set():
-            self._tried("webhooks", lambda: deliver_due(self.doors, most=MOST_DELIVERIES))
+            if self._went_well("webhooks", lambda: deliver_due(self.doors, most=MOST_DELIVERIES)):
+                beat(self.part, "webhooks")
             self.stopping.wait(ROUND_SECONDS)
 
     def _sweep(self) -> None:
@@ -99,13 +120,12 @@ class Upkeep:
             else:
                 log.info("orphans.swept", **swept)
 
-    def _tried(self, loop: str, step: Callable[[], object]) -> bool:
+    def _went_well(self, loop: str, step: Callable[[], object]) -> bool:
         try:
             step()
         except Exception as error:  # noqa: BLE001 - a loop outlives whatever one round does
             self._tell(loop, error)
             return False
-        beat(self.part, loop)
         return True
 
     def _tell(self, loop: str, error: Exception) -> None:

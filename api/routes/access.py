@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.dependencies import Caller, DoorsDoor, needs
+from api.dependencies import Caller, Cursor, DoorsDoor, Limit, needs
 from api.schemas.answers import ApiKey, NewApiKey, WhoAmI
 from api.schemas.common import Page
 from core.audit.entry import Actor, ActorKind
@@ -56,10 +56,14 @@ def create(body: ApiKeyBody, caller: Caller, doors: DoorsDoor) -> dict[str, Any]
     }
 
 
-@router.get("/api-keys", response_model=Page[ApiKey], dependencies=[needs(Scope.KEYS_MANAGE)], summary="List API keys")
-def list_keys(caller: Caller, doors: DoorsDoor) -> dict[str, Any]:
-    found = read_api_keys(doors, caller.tenant_id)
-    return {"object": "list", "data": found, "has_more": False, "next_cursor": None}
+@router.get(
+    "/api-keys",
+    response_model=Page[ApiKey],
+    dependencies=[needs(Scope.KEYS_MANAGE)],
+    summary="List API keys, newest first",
+)
+def list_keys(caller: Caller, doors: DoorsDoor, limit: Limit = 50, cursor: Cursor = None) -> dict[str, Any]:
+    return read_api_keys(doors, caller.tenant_id, limit=limit, cursor=cursor)
 
 
 @router.delete(

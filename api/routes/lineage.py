@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from api.dependencies import Caller, Cursor, DoorsDoor, Limit, needs
 from api.documentation import BODY
 from api.schemas.common import Page
 from api.schemas.lineage import Artefact, Trace, TraceBody
 from core.domain.access import Scope
-from core.use_cases.read_lineage import ArtefactKind, read_lineage
+from core.use_cases.read_lineage import ArtefactKind, ArtefactState, read_lineage
 from core.use_cases.trace_subject import trace_subject
 
 router = APIRouter(tags=["lineage"])
@@ -30,7 +30,7 @@ def get_lineage(
     limit: Limit = 50,
     cursor: Cursor = None,
     kind: ArtefactKind | None = None,
-    state: Annotated[str | None, Query(description="live, dead, superseded or outside.")] = None,
+    state: ArtefactState | None = None,
 ) -> dict[str, Any]:
     """Those first that others stand on: backbone, nodes, versions, certificates, exports."""
     return read_lineage(model, caller=caller, doors=doors, limit=limit, cursor=cursor, kind=kind, state=state)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Response
 
-from api.dependencies import Caller, Cursor, DoorsDoor, Limit, SeenVersion, needs
+from api.dependencies import Caller, Cursor, DoorsDoor, Limit, MaybeKey, SeenVersion, answered, needs, once
 from api.documentation import BODY, STALE
 from api.schemas.common import Page
 from api.schemas.webhooks import (
@@ -109,8 +109,9 @@ def rotate(endpoint_id: str, caller: Caller, doors: DoorsDoor, seen: SeenVersion
     dependencies=[needs(Scope.WEBHOOKS_MANAGE)],
     summary="Send a test event",
 )
-def send_test(endpoint_id: str, caller: Caller, doors: DoorsDoor) -> dict[str, Any]:
-    return send_test_event(endpoint_id, caller=caller, doors=doors)
+def send_test(endpoint_id: str, caller: Caller, doors: DoorsDoor, key: MaybeKey, response: Response) -> dict[str, Any]:
+    once_key = once("POST /v1/webhook-endpoints/{endpoint_id}:test", key, endpoint_id.encode())
+    return answered(response, send_test_event(endpoint_id, caller=caller, once=once_key, doors=doors))
 
 
 @router.get(
@@ -137,9 +138,10 @@ def list_deliveries(
     dependencies=[needs(Scope.WEBHOOKS_MANAGE)],
     summary="Send a delivery again now, whatever became of it",
 )
-def resend(delivery_id: str, caller: Caller, doors: DoorsDoor) -> dict[str, Any]:
+def resend(delivery_id: str, caller: Caller, doors: DoorsDoor, key: MaybeKey, response: Response) -> dict[str, Any]:
     """Under the same webhook-id: a receiver that has it already drops it."""
-    return resend_delivery(delivery_id, caller=caller, doors=doors)
+    once_key = once("POST /v1/webhook-deliveries/{delivery_id}:resend", key, delivery_id.encode())
+    return answered(response, resend_delivery(delivery_id, caller=caller, once=once_key, doors=doors))
 
 
 @callbacks.post("event", responses=ANSWERS, status_code=204, summary="What a webhook endpoint is sent")

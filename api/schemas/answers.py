@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from api.schemas.common import Hex, Shown, Time
 from core.domain.access import Scope
-from core.domain.deletion import CopiesPolicy, RequestState, Result, WaitReason
+from core.domain.deletion import CopiesPolicy, RequestKind, RequestState, Result, WaitReason
 from core.domain.job import JobKind, JobState, Lane
 from core.domain.model import FamilyName, Guarantee, ModelState, PriorRule
 from core.domain.repair import RepairMode
@@ -42,6 +42,8 @@ class DeletionRequest(Shown):
 
     id: str = Field(examples=["dr_01kt3v8y6mxv0e7q8j9d2s4f5g"])
     object: Literal["deletion_request"]
+    kind: RequestKind = RequestKind.DATA_DELETION
+    unlearning: dict[str, Any] | None = Field(default=None, description="The method that was asked for; the concept.")
     state: RequestState
     wait_reason: WaitReason | None
     result: Result | None
@@ -96,6 +98,35 @@ class ModelPreview(Shown):
     repair_cost: RepairCost
 
 
+class MethodAttempt(Shown):
+    """One method's run on one checkpoint: how it was run, what it cost, what the judge found."""
+
+    object: Literal["method_attempt"]
+    position: int = Field(description="Where it stands among the request's attempts, from 1.")
+    job: str
+    model: str
+    number: int
+    method: str
+    settings: dict[str, Any]
+    seed: int
+    why: str = Field(description="Why it was tried.")
+    accepted: bool
+    why_accepted_or_not: str
+    ending: str | None = Field(description="The judge's; null where the method left nothing to judge.")
+    failure: str | None
+    judgement: dict[str, Any] | None
+    judgement_digest: Hex | None
+    drift: float
+    ended_at: Time
+
+
+class MethodPreview(Shown):
+    """What would be tried on a checkpoint."""
+
+    model: str
+    plan: dict[str, Any] = Field(description="Steps in order, and what is left out, each with its reason.")
+
+
 class Preview(Shown):
     """What a deletion would do now."""
 
@@ -103,7 +134,7 @@ class Preview(Shown):
     records: int
     copies: Copies
     owner_in_backbone: bool
-    models: list[ModelPreview]
+    models: list[ModelPreview | MethodPreview]
 
 
 class Dataset(Shown):
@@ -116,6 +147,20 @@ class Dataset(Shown):
     records: int
     public_records: int
     owners: int
+    copies_under_other_owners: int
+    version: int = Field(default=1, description="The newest. Counts are of all that ever came.")
+    created_at: Time
+
+
+class DatasetVersion(Shown):
+    """What came with one version of a data set, counted when it came."""
+
+    object: Literal["dataset_version"]
+    dataset: str
+    number: int
+    records: int
+    owners: int
+    new_owners: int = Field(description="Those who had no record in an earlier version.")
     copies_under_other_owners: int
     created_at: Time
 
@@ -130,6 +175,7 @@ class ShownRecipe(Shown):
     family_horizon: int | None = None
     backbone: dict[str, Any]
     node: dict[str, Any]
+    ridge: dict[str, float] | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class ShownPolicy(Shown):
@@ -180,6 +226,10 @@ class Serving(Shown):
     number: int
     manifest_digest: Hex
     guarantee: Guarantee
+    dataset_version: int = Field(default=1, description="What the guarantee is about.")
+    retrain_equivalent_for_newest: bool = Field(
+        default=False, description="Whether a fresh build on the data set as it is now would serve the very same."
+    )
     depths: list[int] = Field(description="Per shard, how many slices its nodes have learned; 0: the shard is dead.")
     full_depth: int
     degraded: bool = Field(description="Every shard is dead and the public model answers.")
@@ -215,6 +265,8 @@ class Model(Shown):
     name: str
     mode: Literal["exact"]
     dataset: str
+    dataset_version: int = Field(default=1, description="Which version of the data set it learns from.")
+    newest_dataset_version: int = 1
     state: ModelState
     recipe: ShownRecipe
     policy: ShownPolicy
@@ -229,6 +281,64 @@ class Model(Shown):
     created_at: Time
 
 
+class CheckpointPolicy(Shown):
+    approval_required: bool
+    unlearning: dict[str, Any] = Field(description="Which methods it may be changed by, in which order, at what cost.")
+    digest: Hex
+
+
+class CheckpointServing(Shown):
+    version: str
+    number: int
+    manifest_digest: Hex
+    guarantee: Guarantee
+    drift: float = Field(description="How far answers on test rows moved by all methods since the last retrain.")
+    flagged: bool = Field(description="Whether it was trained on somebody who is to be forgotten and is not yet.")
+    flagged_for: list[str]
+
+
+class ShownQualification(Shown):
+    """Whether the judge was seen to be fit for this recipe."""
+
+    id: str
+    standing: str
+    holds: bool = Field(description="Whether it is of the model's present recipe.")
+    oracles: int
+    fewer_oracles: bool = Field(description="Fewer than the policy asks for, and so at a laxer level.")
+    methods: dict[str, str] = Field(description="How each method's result on the planted canaries was judged.")
+    digest: Hex
+    created_at: Time
+
+
+class Qualification(ShownQualification):
+    """What a qualification found, whole."""
+
+    object: Literal["qualification"]
+    account: dict[str, Any]
+
+
+class Checkpoint(Shown):
+    """A model in approximate mode."""
+
+    id: str
+    object: Literal["model"]
+    name: str
+    mode: Literal["approximate"]
+    dataset: str
+    state: ModelState
+    recipe: dict[str, Any]
+    policy: CheckpointPolicy
+    qualification: ShownQualification | None
+    jobs: OpenJobs
+    deleted_records: int
+    serving: CheckpointServing | None
+    row_version: int = Field(description="The ETag, for If-Match.")
+    created_at: Time
+
+
+AnyModel = Annotated[Model | Checkpoint, Field(discriminator="mode")]
+
+
 class RegisteredModel(Model):
     """A model as it was registered."""
 
@@ -236,7 +346,7 @@ class RegisteredModel(Model):
 
 
 class Version(Shown):
-    """A version, which never changes."""
+    """A version, whose content never changes."""
 
     id: str
     object: Literal["model_version"]
@@ -244,6 +354,10 @@ class Version(Shown):
     number: int
     serving: bool
     guarantee: Guarantee
+    dataset_version: int = Field(description="What the guarantee is about.")
+    retrain_equivalent_for_newest: bool = Field(
+        description="Whether a fresh build on the data set as it is now would serve the very same; changes as it grows."
+    )
     manifest_digest: Hex
     created_at: Time
 
@@ -269,6 +383,7 @@ class Node(Shown):
     slices: list[int]
     parent: Hex | None
     canonical: bool
+    dataset_version: int = Field(description="Which version of the data set it learned from.")
     data_digest: Hex
     tensor_digest: Hex
     records: int

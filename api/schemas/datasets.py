@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from api.schemas.common import CHOICE
-from core.datasets.schema import ImageSchema, TabularSchema, TextSchema
+from core.datasets.schema import ImageSchema, LanguageSchema, TabularSchema, TextSchema
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", examples=["digits"])]
 
@@ -135,6 +135,28 @@ class TextSchemaBody(BaseModel):
         return TextSchema.from_json(self.model_dump())
 
 
+class LanguageSchemaBody(BaseModel):
+    """The contract for what a language model learns: texts, or prompts and what follows each."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["language"]
+    most_characters: int = Field(default=20_000, description="A longer text or prompt is refused.")
+    owner_identity_type: str = Field(examples=["email"], description="What the owner column holds.")
+    texts_column: str = Field(default="texts", description="What is learned, token by token.")
+    prompts_column: str | None = Field(
+        default=None, description="What stands before a text: read, and not learned. A cell may be empty."
+    )
+    owners_column: str = "owners"
+    record_ids_column: str = "record_ids"
+    public_column: str | None = Field(
+        default=None, description="Flags rows that belong to nobody; nodes do not learn them."
+    )
+
+    def as_schema(self) -> LanguageSchema:
+        return LanguageSchema.from_json(self.model_dump())
+
+
 def _kind(value: Any) -> str:
     kind = value.get("kind", "image") if isinstance(value, Mapping) else getattr(value, "kind", "image")
     return f"{CHOICE}{kind}" if isinstance(kind, str) else CHOICE
@@ -143,7 +165,8 @@ def _kind(value: Any) -> str:
 SchemaBody = Annotated[
     Annotated[ImageSchemaBody, Tag(f"{CHOICE}image")]
     | Annotated[TabularSchemaBody, Tag(f"{CHOICE}tabular")]
-    | Annotated[TextSchemaBody, Tag(f"{CHOICE}text")],
+    | Annotated[TextSchemaBody, Tag(f"{CHOICE}text")]
+    | Annotated[LanguageSchemaBody, Tag(f"{CHOICE}language")],
     Discriminator(_kind),
 ]
 
@@ -175,4 +198,16 @@ class DatasetBody(BaseModel):
     files: dict[str, str] = Field(
         examples=[{"file": "/srv/data/digits.npz"}],
         description="`file`: an NPZ, CSV, JSON lines or Parquet file with all columns; or, of images, one path per column.",
+    )
+
+
+class AdditionBody(BaseModel):
+    """Add records to a data set from files that the service can read itself."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"files": {"file": "/srv/data/more-digits.npz"}}]}
+    )
+
+    files: dict[str, str] = Field(
+        examples=[{"file": "/srv/data/more-digits.npz"}], description="As when the data set was registered."
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from core.domain.deletion import CopiesPolicy
+from core.domain.deletion import CopiesPolicy, RequestKind, WaiverReason
 from core.use_cases.resolve_subjects import DeletionOrder, Identity, RecordSubject
+from core.use_cases.waive_judgement import WaiverOrder
 
 Value = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 
@@ -47,6 +48,23 @@ class ScopeBody(BaseModel):
     )
 
 
+class ConceptBody(BaseModel):
+    """A behaviour that is to be gone, shown by rows."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: str = Field(description="Id or name of a data set whose rows show it; of the model's own contract.")
+
+
+class MethodBody(BaseModel):
+    """A method of the menu, in place of those that the models' policies rank."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    method: str = Field(examples=["scrub"])
+    settings: dict[str, Any] = {}
+
+
 class DeletionRequestBody(BaseModel):
     """Make models forget people or records."""
 
@@ -63,7 +81,17 @@ class DeletionRequestBody(BaseModel):
         },
     )
 
-    subject: SubjectBody
+    # What came later is left out of dumps where it is not said: see `ImageSchemaBody`.
+    kind: RequestKind = Field(
+        default=RequestKind.DATA_DELETION,
+        exclude_if=lambda value: value is RequestKind.DATA_DELETION,
+        description="data_deletion: models that never saw the rows. concept_suppression: a behaviour is gone.",
+    )
+    subject: SubjectBody = SubjectBody()
+    concept: ConceptBody | None = Field(default=None, exclude_if=lambda value: value is None)
+    unlearning: MethodBody | None = Field(
+        default=None, exclude_if=lambda value: value is None, description="On models in approximate mode."
+    )
     scope: ScopeBody = ScopeBody()
     copies: CopiesPolicy = Field(
         default=CopiesPolicy.REPORT,
@@ -84,4 +112,22 @@ class DeletionRequestBody(BaseModel):
             copies=self.copies,
             external_id=self.external_id,
             regulation=self.regulation,
+            kind=self.kind,
+            concept=None if self.concept is None else self.concept.dataset,
+            method=None if self.unlearning is None else self.unlearning.model_dump(),
         )
+
+
+class WaiverBody(BaseModel):
+    """Answer for a judgement that is no pass. Who does is the API key that sends this."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"model": "digits-cnn", "reason": "retrain_scheduled"}]}
+    )
+
+    model: str = Field(description="Id or name.")
+    reason: WaiverReason
+    attempt: int | None = Field(default=None, ge=0, description="Absent: the newest that left something to serve.")
+
+    def as_order(self) -> WaiverOrder:
+        return WaiverOrder(model=self.model, reason=self.reason, attempt=self.attempt)

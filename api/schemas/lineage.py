@@ -49,7 +49,7 @@ class TraceBody(BaseModel):
 
 
 class Traced(Shown):
-    kind: Literal["rows", "node", "draft", "training", "backbone", "version", "predictor", "export"]
+    kind: Literal["rows", "node", "draft", "training", "backbone", "checkpoint", "version", "predictor", "export"]
     id: str
     model: str | None
     records: int | None = Field(description="How many of the subject's rows a data set keeps.")

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, field_validator, model_validator
 
+from api.schemas.common import CHOICE, Hex
 from api.schemas.datasets import Name
 from api.schemas.plans import TargetBody
+from core.domain.checkpoint import ArchitectureKind, Stage, Training
 from core.domain.model import (
     PLACEMENT_KEY_BYTES,
     BackboneRecipe,
     FamilyName,
     NodeRecipe,
+    Precision,
     PriorRule,
     Recipe,
+    RidgeRecipe,
     default_family,
 )
 from core.domain.repair import LARGEST, RepairBudget
+from core.domain.task import Modality
 from core.use_cases.change_model import ModelChange
+from core.use_cases.register_checkpoint import CheckpointOrder
 from core.use_cases.register_model import ModelOrder
 
-_BACKBONE, _NODE = BackboneRecipe(), NodeRecipe()
+_BACKBONE, _NODE, _RIDGE = BackboneRecipe(), NodeRecipe(), RidgeRecipe()
 
 
 class BackboneBody(BaseModel):
@@ -42,7 +49,7 @@ class BackboneBody(BaseModel):
     directory: str | None = Field(
         default=None,
         exclude_if=lambda value: value is None,
-        description="Of a model of text: where its encoder lies, below LETHE_DATA_ROOTS of the API and of the trainer.",
+        description="Where a ready encoder of texts or images lies, below LETHE_DATA_ROOTS of the API and of the trainer.",
     )
     tokens: int | None = Field(
         default=None, exclude_if=lambda value: value is None, description="How many tokens of a text are read; 128."
@@ -59,6 +66,21 @@ class NodeBody(BaseModel):
     learning_rate: float = _NODE.learning_rate
     head_learning_rate: float = _NODE.head_learning_rate
     weight_decay: float = _NODE.weight_decay
+    # Left out of dumps where it is not said: see `ImageSchemaBody`.
+    precision: Precision = Field(
+        default=_NODE.precision,
+        exclude_if=lambda value: value is Precision.FLOAT32,
+        description="What matrix products are computed in.",
+    )
+
+
+class RidgeBody(BaseModel):
+    """A head alone, in closed form, over the frozen backbone; with slices = 1."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    penalty: float = Field(default=_RIDGE.penalty, description="On the weights' squares; the intercept is free.")
+    sharpness: float = Field(default=_RIDGE.sharpness, description="On a classification's scores before the softmax.")
 
 
 class RecipeBody(BaseModel):
@@ -85,6 +107,12 @@ class RecipeBody(BaseModel):
     )
     backbone: BackboneBody = BackboneBody()
     node: NodeBody = NodeBody()
+    # Left out of dumps where it is not said: see `ImageSchemaBody`.
+    ridge: RidgeBody | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="Serve a closed-form ridge head; no node is trained.",
+    )
 
     def as_recipe(self) -> Recipe:
         return Recipe(
@@ -97,6 +125,7 @@ class RecipeBody(BaseModel):
             family_horizon=self.family_horizon,
             backbone=BackboneRecipe(**self.backbone.model_dump()),
             node=NodeRecipe(**self.node.model_dump()),
+            ridge=None if self.ridge is None else RidgeRecipe(**self.ridge.model_dump()),
         )
 
 
@@ -178,6 +207,112 @@ class ModelChangeBody(BaseModel):
         )
 
 
+class AdvanceBody(BaseModel):
+    """Let a model learn from a later version of its data set."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"dataset_version": 2}]})
+
+    dataset_version: int | None = Field(default=None, ge=1, description="Its number; the newest unless said.")
+
+
+class ArchitectureBody(BaseModel):
+    """Which network the tensors belong to; what it reads and says follows from the data set."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: ArchitectureKind
+    channels: list[int] = Field(default=[], max_length=64, description="convolutional: of each convolution.")
+    hidden: list[int] = Field(default=[], max_length=64, description="Widths of the linear layers but the last.")
+    tokens: int | None = Field(default=None, ge=2, le=4096, description="hugging_face: tokens of a text that are read.")
+
+
+class TrainingBody(BaseModel):
+    """How to train the network again from nothing: AdamW, the rate falling as half a cosine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    epochs: int = Field(examples=[30])
+    learning_rate: float = Field(examples=[0.001])
+    batch_size: int = 64
+    weight_decay: float = 0.0
+
+
+class StageBody(BaseModel):
+    """One stage of how the checkpoint came to be."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", examples=["pretraining"])
+    data: Hex = Field(description="SHA-256 of whatever names the stage's data.")
+
+
+class CheckpointPolicyBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    approval_required: bool = Field(default=False, description="Deletions wait for a second person.")
+    unlearning: dict[str, Any] | None = Field(
+        default=None, description="A policy of schema `lethe.unlearning-policy/1`; what it leaves out is as by default."
+    )
+
+
+class CheckpointBody(BaseModel):
+    """Register a model in approximate mode: a checkpoint that was trained elsewhere."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "digits-cnn",
+                    "mode": "approximate",
+                    "dataset": "digits",
+                    "evaluation": "digits-unseen",
+                    "directory": "/srv/checkpoints/digits-cnn",
+                    "architecture": {"kind": "convolutional", "channels": [16, 16], "hidden": [64]},
+                    "training": {"epochs": 30, "learning_rate": 0.001},
+                }
+            ]
+        },
+    )
+
+    name: Name
+    mode: Literal["approximate"]
+    dataset: str = Field(examples=["digits"], description="Id or name of the data set that it was trained on.")
+    evaluation: str | None = Field(
+        default=None, description="Id or name of a data set whose rows no training saw: for the judge."
+    )
+    directory: str = Field(description="Where model.safetensors lies, below LETHE_DATA_ROOTS of the API.")
+    architecture: ArchitectureBody
+    modality: Modality | None = Field(default=None, description="Absent: what the data set's task is.")
+    training: TrainingBody | None = Field(default=None, description="Absent: nothing can be retrained or qualified.")
+    stages: list[StageBody] = Field(
+        default=[], max_length=64, description="More than one: what a retrain is is undefined."
+    )
+    policy: CheckpointPolicyBody = CheckpointPolicyBody()
+
+    def as_order(self) -> CheckpointOrder:
+        shape = self.architecture
+        return CheckpointOrder(
+            name=self.name,
+            dataset=self.dataset,
+            evaluation=self.evaluation,
+            directory=self.directory,
+            kind=shape.kind,
+            modality=self.modality,
+            channels=tuple(shape.channels),
+            hidden=tuple(shape.hidden),
+            tokens=shape.tokens,
+            training=None if self.training is None else Training(**self.training.model_dump()),
+            stages=tuple(Stage(**one.model_dump()) for one in self.stages),
+            policy=self.policy.unlearning,
+            approval_required=self.policy.approval_required,
+        )
+
+    def fingerprint(self) -> bytes:
+        """Return what makes two bodies the same request."""
+        return self.model_dump_json().encode()
+
+
 class ModelBody(BaseModel):
     """Register a model in exact mode."""
 
@@ -196,7 +331,11 @@ class ModelBody(BaseModel):
     )
 
     name: Name
+    mode: Literal["exact"] = Field(default="exact", exclude=True)
     dataset: str = Field(examples=["digits"], description="Id or name of a data set.")
+    dataset_version: int | None = Field(
+        default=None, exclude_if=lambda value: value is None, ge=1, description="Which version of it; the newest."
+    )
     recipe: RecipeBody
     policy: PolicyBody = PolicyBody()
     target: TargetBody | None = Field(
@@ -223,6 +362,7 @@ class ModelBody(BaseModel):
         return ModelOrder(
             name=self.name,
             dataset=self.dataset,
+            dataset_version=self.dataset_version,
             recipe=self.recipe.as_recipe(),
             placement_key=None if key is None else base64.b64decode(key.get_secret_value()),
             approval_required=self.policy.approval_required,
@@ -235,3 +375,15 @@ class ModelBody(BaseModel):
         """Return what makes two bodies the same request, the key included."""
         key = self.placement_key.get_secret_value() if self.placement_key is not None else ""
         return self.model_dump_json().encode() + b"\x00" + key.encode()
+
+
+def _mode(value: Any) -> str:
+    """Return which of the two bodies is meant: exact unless it says otherwise."""
+    mode = value.get("mode", "exact") if isinstance(value, Mapping) else getattr(value, "mode", "exact")
+    return CHOICE + ("approximate" if mode == "approximate" else "exact")
+
+
+AnyModelBody = Annotated[
+    Annotated[ModelBody, Tag(f"{CHOICE}exact")] | Annotated[CheckpointBody, Tag(f"{CHOICE}approximate")],
+    Discriminator(_mode),
+]

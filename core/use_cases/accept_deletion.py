@@ -8,24 +8,27 @@ that are rung for by the commit itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Row
 
 from core.domain.access import Caller, Scope
-from core.domain.deletion import RequestEvent, WaitReason
+from core.domain.checkpoint import Mode
+from core.domain.deletion import RequestEvent, RequestKind, WaitReason
 from core.domain.errors import Conflict
 from core.domain.identifiers import new_identifier
 from core.domain.job import JobState
 from core.faults import reach
-from core.persistence import audit, datasets, jobs, requests
+from core.persistence import audit, checkpoints, datasets, jobs, models, requests
 from core.use_cases.answer_once import Answer, OnceKey, answer_once
+from core.use_cases.check_unlearning import check_kind, check_unlearning, resolve_concept
 from core.use_cases.doors import Doors
-from core.use_cases.ingest_lock import share_ingest_lock
+from core.use_cases.ingest_lock import sharing_ingest_lock
 from core.use_cases.keep_ledger import note_asked
 from core.use_cases.read_requests import described
-from core.use_cases.resolve_subjects import DeletionOrder, Resolved, resolve_subjects
+from core.use_cases.resolve_subjects import DeletionOrder, Resolved, named_owners, resolve_subjects, subject_questions
 
 log = structlog.get_logger()
 URGENT = 10
@@ -54,19 +57,28 @@ def accept_deletion(order: DeletionOrder, *, caller: Caller, once: OnceKey, door
 
     Raises:
         Forbidden: the caller may not make requests.
-        SubjectMissing, DatasetNotFound, ModelNotFound: see `resolve_subjects`.
+        SubjectMissing, DatasetNotFound, ModelNotFound: see `named_owners` and `resolve_subjects`.
         ExternalIdTaken: another request of this client has the same external_id.
         IdempotencyKeyReused: the key came with another body before.
         LedgerUnavailable: the erasure ledger cannot be written.
     """
     caller.require(Scope.REQUESTS_CREATE)
+    concept = order.kind is RequestKind.CONCEPT_SUPPRESSION
+    check_kind(order)
+    owners: frozenset[bytes] = frozenset() if concept else named_owners(doors, caller.tenant_id, order)
     entered: list[Entered] = []
 
-    def accept(session: Connection) -> Answer:
-        entered.append(_accept(session, order, caller, doors))
+    def accept(session: Connection, turn: list[Any], *answers: list[Any]) -> Answer:
+        if concept:
+            found = resolve_concept(session, caller.tenant_id, order)
+        else:
+            found = resolve_subjects(session, doors, caller.tenant_id, order, owners, answers)
+        entered.append(_accept(session, order, caller, doors, found, at=turn[0].now))
         return Answer(status=202, body=_receipt(entered[0], doors))
 
-    answer = answer_once(doors, caller, once, accept)
+    # Whoever changes rows waits for us from the first question on.
+    ahead = [sharing_ingest_lock(caller.tenant_id), *subject_questions(caller.tenant_id, owners)]
+    answer = answer_once(doors, caller, once, accept, ahead=ahead)
     reach("after_intake_commit")
     # Where the log has it is known from the commit on; the answer that is kept does without.
     answer.body["receipt"]["index"] = (
@@ -77,12 +89,13 @@ def accept_deletion(order: DeletionOrder, *, caller: Caller, once: OnceKey, door
     return answer
 
 
-def _accept(session: Connection, order: DeletionOrder, caller: Caller, doors: Doors) -> Entered:
+def _accept(  # noqa: PLR0913 - an order, who gave it, and what it found
+    session: Connection, order: DeletionOrder, caller: Caller, doors: Doors, found: Resolved, *, at: datetime
+) -> Entered:
     tenant = caller.tenant_id
     if order.external_id and requests.find_by_external_id(session, tenant, caller.key_id, order.external_id):
         raise ExternalIdTaken
-    share_ingest_lock(session, tenant)
-    found = resolve_subjects(session, doors, tenant, order)
+    unlearning = check_unlearning(session, tenant, order, found.models)
     entered = enter_request(
         session,
         doors,
@@ -92,9 +105,11 @@ def _accept(session: Connection, order: DeletionOrder, caller: Caller, doors: Do
         external_id=order.external_id,
         regulation=order.regulation,
         created_by=caller.key_id,
-        received_at=found.at,
+        received_at=at,
         scope_models=None if order.models is None else [model.id for model in found.models],
         copies_policy=order.copies,
+        kind=order.kind,
+        unlearning=unlearning,
     )
     # Before the commit, and before the log's lock: others must not wait for the disk.
     note_asked(doors, entered.request, found.owners, found.records)
@@ -140,11 +155,17 @@ def enter_request(
         in_backbone=found.in_backbone,
         **facts,
     )
+    for model in found.models:
+        if model.mode == Mode.APPROXIMATE and facts.get("kind", RequestKind.DATA_DELETION) == RequestKind.DATA_DELETION:
+            checkpoints.flag_version(session, tenant_id=model.tenant_id, model_id=model.id, request_id=request.id)
     work: list[dict[str, Any]] = []
     if not waits:
         ids: list[str | None] = [model.id for model in found.models] or [None]
         attempts = doors.settings.max_attempts
-        names = jobs.add_deactivations(session, request, ids, priority=URGENT, max_attempts=attempts)
+        methods_for = {model.id for model in found.models if model.mode == Mode.APPROXIMATE}
+        names = jobs.add_deactivations(
+            session, request, ids, priority=URGENT, max_attempts=attempts, methods_for=methods_for
+        )
         work = [{"id": name, "model": model, "state": JobState.WAITING} for name, model in zip(names, ids, strict=True)]
     return Entered(found, request, received, work)
 
@@ -154,9 +175,19 @@ def schedule(
 ) -> None:
     """Make one job per affected model, or a single one that erases and certifies when no model saw the subject."""
     requests.move_request(session, request, event)
-    jobs.add_deactivations(session, request, model_ids or [None], priority=URGENT, max_attempts=attempts)
+    jobs.add_deactivations(
+        session,
+        request,
+        model_ids or [None],
+        priority=URGENT,
+        max_attempts=attempts,
+        methods_for=models.approximate_among(session, model_ids),
+    )
 
 
 def add_deactivation(session: Connection, request: Row[Any], model_id: str | None, *, attempts: int) -> None:
     """Put the request's job for one model in the lane, or for none."""
-    jobs.add_deactivations(session, request, [model_id], priority=URGENT, max_attempts=attempts)
+    methods_for = models.approximate_among(session, [model_id] if model_id else [])
+    jobs.add_deactivations(
+        session, request, [model_id], priority=URGENT, max_attempts=attempts, methods_for=methods_for
+    )

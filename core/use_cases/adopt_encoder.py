@@ -1,4 +1,6 @@
-"""Take a text encoder's directory into a recipe: its sizes, and a digest of the files that every later step must meet.
+"""Take a model's directory into a recipe: its sizes, and a digest of the files that every later step must meet.
+
+BERT-like encoders for texts, vision transformers for images, Llama-like language models, all as Hugging Face writes them.
 
 Torch-free, so that a directory that will not do is refused when a model is registered. Weights come as safetensors; a
 pickle is never opened.
@@ -13,13 +15,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from core.datasets.schema import Schema, TextSchema
+from core.datasets.contract import Kind
+from core.datasets.image_schema import ImageSchema
+from core.datasets.schema import Schema
 from core.domain.errors import Impossible, PathNotAllowed
 from core.domain.model import Recipe
+from core.modelling.preprocessing import Preprocessing, read_preprocessing
 from core.settings import Settings
 
-FILES = ("config.json", "model.safetensors", "tokenizer.json")
-FIXED = {"model_type": "bert", "hidden_act": "gelu", "layer_norm_eps": 1e-12, "position_embedding_type": "absolute"}
+FILES: Mapping[Kind, tuple[str, ...]] = {
+    Kind.TEXT: ("config.json", "model.safetensors", "tokenizer.json"),
+    Kind.IMAGE: ("config.json", "model.safetensors", "preprocessor_config.json"),
+    Kind.LANGUAGE: ("config.json", "model.safetensors", "tokenizer.json"),
+}
+"""By what a row is made of."""
+FIXED: Mapping[Kind, Mapping[str, Any]] = {
+    Kind.TEXT: {
+        "model_type": "bert",
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-12,
+        "position_embedding_type": "absolute",
+    },
+    Kind.IMAGE: {"model_type": "vit", "hidden_act": "gelu", "layer_norm_eps": 1e-12},
+    Kind.LANGUAGE: {"model_type": "llama", "hidden_act": "silu", "rope_scaling": None, "mlp_bias": False},
+}
 """What the arithmetic here is right for; a config that does not say means the same."""
 
 
@@ -27,18 +46,24 @@ def adopt_encoder(recipe: Recipe, schema: Schema, settings: Settings) -> Recipe:
     """Return the recipe with the sizes and the digest of its encoder; one for other kinds comes back as it is.
 
     Raises:
-        Impossible: a model of text names no directory, another names one, or the directory holds no such encoder.
+        Impossible: a model of text names no directory, one of tables names one, or the directory holds no such encoder.
         PathNotAllowed: it lies outside LETHE_DATA_ROOTS.
     """
     directory = recipe.backbone.directory
-    if not isinstance(schema, TextSchema):
-        if directory is not None:
-            raise Impossible("recipe.backbone.directory is for models of text")
-        return recipe
     if directory is None:
-        raise Impossible("a model of text stands on an encoder: name its directory in recipe.backbone.directory")
-    files = read_encoder_files(directory, settings)
-    config = _config(files["config.json"])
+        if schema.kind in (Kind.TEXT, Kind.LANGUAGE):
+            raise Impossible(
+                "a model of text stands on an encoder, or on a language model: name its directory in recipe.backbone.directory"
+            )
+        return recipe
+    if schema.kind is Kind.LANGUAGE and recipe.ridge is not None:
+        raise Impossible("a language model has no head that could be solved for: leave recipe.ridge out")
+    if schema.kind not in FILES:
+        raise Impossible("recipe.backbone.directory is for models of texts, images or language")
+    files = read_encoder_files(directory, settings, schema.kind)
+    config = _config(files, FIXED[schema.kind])
+    if isinstance(schema, ImageSchema):
+        _refuse_images(schema, read_preprocessing(config, read_json(files, "preprocessor_config.json")))
     try:
         backbone = replace(
             recipe.backbone,
@@ -48,11 +73,17 @@ def adopt_encoder(recipe: Recipe, schema: Schema, settings: Settings) -> Recipe:
             directory_digest=files_digest(files),
         )
     except (KeyError, TypeError, ValueError):
-        raise Impossible("the directory's config.json does not give the sizes of a BERT encoder") from None
+        raise Impossible("the directory's config.json does not give the sizes of such a model") from None
     return replace(recipe, backbone=backbone)
 
 
-def read_encoder_files(directory: str, settings: Settings) -> dict[str, bytes]:
+def _refuse_images(schema: ImageSchema, wanted: Preprocessing) -> None:
+    channels = schema.image_shape[2] if len(schema.image_shape) > 2 else 1  # noqa: PLR2004
+    if channels not in (1, wanted.channels):
+        raise Impossible(f"the encoder sees {wanted.channels} channels, and an image of the data set has {channels}")
+
+
+def read_encoder_files(directory: str, settings: Settings, kind: Kind) -> dict[str, bytes]:
     """Return the contents of an encoder's files.
 
     Raises:
@@ -63,27 +94,41 @@ def read_encoder_files(directory: str, settings: Settings) -> dict[str, bytes]:
         path = Path(directory).resolve()
         if not any(path.is_relative_to(root) for root in settings.allowed_roots):
             raise PathNotAllowed("name a directory below one of those in LETHE_DATA_ROOTS")
-        return {name: (path / name).read_bytes() for name in FILES}
+        return {name: (path / name).read_bytes() for name in FILES[kind]}
     except (OSError, ValueError, RuntimeError):
-        raise Impossible(f"the directory must hold {', '.join(FILES)}; weights come as safetensors only") from None
+        listed = ", ".join(FILES[kind])
+        raise Impossible(f"the directory must hold {listed}; weights come as safetensors only") from None
 
 
 def files_digest(files: Mapping[str, bytes]) -> str:
     """Return the hex digest of an encoder's files."""
     digest = hashlib.sha256(b"lethe encoder\x00")
-    for name in FILES:
+    for name in sorted(files):
         digest.update(hashlib.sha256(files[name]).digest())
     return digest.hexdigest()
 
 
-def _config(content: bytes) -> Mapping[str, Any]:
+def read_json(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
+    """Return what one of an encoder's files says.
+
+    Raises:
+        Impossible: it is no JSON object.
+    """
     try:
-        config = json.loads(content)
+        found = json.loads(files[name])
     except (ValueError, RecursionError):
-        config = None
-    if not isinstance(config, dict):
-        raise Impossible("the directory's config.json is no JSON object")
-    for name, right in FIXED.items():
+        found = None
+    if not isinstance(found, dict):
+        raise Impossible(f"the directory's {name} is no JSON object")
+    return found
+
+
+def _config(files: Mapping[str, bytes], fixed: Mapping[str, Any]) -> Mapping[str, Any]:
+    config = read_json(files, "config.json")
+    for name, right in fixed.items():
         if config.get(name, right) != right:
-            raise Impossible(f"only encoders with {name} {right!r} are known here")
+            raise Impossible(f"only models with {name} {right!r} are known here")
+    places = config.get("rope_parameters")
+    if isinstance(places, dict) and places.get("rope_type", "default") != "default":
+        raise Impossible("only models with rope_type 'default' are known here")
     return config

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, Row
 
 from core.audit.entry import Actor, ActorKind
 from core.domain.access import Caller, Scope
-from core.domain.errors import BadInput, ModelNotFound, StaleRowVersion
+from core.domain.checkpoint import Mode
+from core.domain.errors import BadInput, ModelNotFound, StaleRowVersion, WrongMode
 from core.domain.model import ModelState, Recipe
 from core.domain.repair import RepairBudget, RepairPolicy
 from core.persistence import budgets, models
@@ -50,6 +51,8 @@ def change_model(
         found = models.find_model(session, caller.tenant_id, model)
         if found is None:
             raise ModelNotFound
+        if found.mode != Mode.EXACT:
+            raise WrongMode("only models that were trained in slices are repaired")
         held = models.lock_model(session, found.id)
         if seen is not None and seen != held.row_version:
             raise StaleRowVersion

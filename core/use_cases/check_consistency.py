@@ -21,12 +21,13 @@ from sqlalchemy import Connection, Row, select, text
 from core.audit.certificate import open_envelope
 from core.audit.checkpoint import Signer
 from core.audit.errors import EvidenceInvalid, EvidenceUnusable
-from core.audit.sorted_tree import commit
 from core.audit.structure import manifest_flaws
+from core.domain.checkpoint import CheckpointManifest, is_checkpoint_manifest
 from core.domain.errors import KeyDestroyed
 from core.domain.manifest import Manifest
 from core.lattice.placement import Place
-from core.persistence import models, nodes, versions
+from core.persistence import checkpoints, models, nodes, versions
+from core.persistence.database import unhurried
 from core.persistence.requests import certificates
 from core.use_cases.check_ledger import check_ledger
 from core.use_cases.check_log import ROWS_AT_ONCE, log_verifiers, recompute
@@ -35,7 +36,7 @@ from core.use_cases.consistency_questions import HISTORY, REPAIR_STALLED, STATE,
 from core.use_cases.doors import Doors
 from core.use_cases.finding import Finding, Severity
 from core.use_cases.keep_ledger import broken_origins
-from core.use_cases.shard_members import slice_leaves
+from core.use_cases.shard_members import SliceTrees
 
 MOST_PER_CODE = 100
 """How many findings of one kind are told; one broken thing can break a million others."""
@@ -53,6 +54,7 @@ def check_consistency(doors: Doors, *, deep: bool = False) -> list[Finding]:
         return lacking
     with doors.database.transaction() as session:
         session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        unhurried(session)
         log = recompute(session, log_verifiers(session, doors))
         found = list(log.findings)
         found += _asked(session, [one for one in STATE if doors.settings.repair or one.code != REPAIR_STALLED])
@@ -98,6 +100,9 @@ def _served(session: Connection, doors: Doors) -> Iterator[Finding]:
         version = versions.live_version(session, served.model_id)
         if version is None:
             continue
+        if is_checkpoint_manifest(version.manifest):
+            yield from _served_checkpoint(session, version)
+            continue
         try:
             manifest = Manifest.from_json(version.manifest)
         except (KeyError, TypeError, ValueError):
@@ -108,6 +113,27 @@ def _served(session: Connection, doors: Doors) -> Iterator[Finding]:
         yield from _manifest(version, manifest)
         yield from _manifest_nodes(session, version, manifest)
         yield from _forbidden(session, doors, version, manifest)
+
+
+def _served_checkpoint(session: Connection, version: Row[Any]) -> Iterator[Finding]:
+    """Check that what a checkpoint's live version names is what is stored and alive."""
+    try:
+        manifest = CheckpointManifest.from_json(version.manifest)
+    except (KeyError, TypeError, ValueError):
+        yield Finding(Severity.ERROR, "manifest_unreadable", version.id, "the live version's manifest cannot be read")
+        return
+    if manifest.digest() != version.manifest_digest:
+        yield Finding(
+            Severity.ERROR, "manifest_altered", version.id, "the live manifest is not the one that was logged"
+        )
+    row = checkpoints.find_checkpoint(session, version.provenance["checkpoint"])
+    if row is None or row.state != checkpoints.CheckpointState.LIVE or row.tensor_digest != manifest.tensors:
+        yield Finding(
+            Severity.ERROR,
+            "served_checkpoint_differs",
+            version.id,
+            "the live manifest names no checkpoint that is alive",
+        )
 
 
 def _manifest(version: Row[Any], manifest: Manifest) -> Iterator[Finding]:
@@ -151,12 +177,13 @@ def _forbidden(session: Connection, doors: Doors, version: Row[Any], manifest: M
     if not suspects:
         return
     try:
-        leaves, _ = slice_leaves(session, doors, models.get_model(session, version.model_id))
+        trees = SliceTrees.read(session, doors, models.get_model(session, version.model_id))
     except KeyDestroyed:
         return  # the missing placement key is a finding of its own
-    clean = {where: commit(leaves[where]) for where in {where for _, where, _ in suspects}}
+    known = nodes.nodes_by_key(session, version.model_id, [node.key for node, _, _ in suspects])
     for node, where, root in suspects:
-        if root != clean[where]:
+        # What is not there is a finding of its own, too.
+        if node.key in known and root != trees.at(where, known[node.key].dataset_version).commitment:
             sentence = (
                 f"a served node learned slice {where.slice} of shard {where.shard} with a record that was deleted"
             )

@@ -25,6 +25,7 @@ from core.audit.entry import read_entry
 from core.audit.errors import EvidenceInvalid
 from core.audit.log import EMPTY_ROOT, leaf_hash, node_hash
 from core.persistence.audit import audit_checkpoints, audit_entries, audit_tree
+from core.persistence.database import unhurried
 from core.use_cases.doors import LOG_KEY, Doors
 from core.use_cases.finding import Finding, Severity
 from core.use_cases.keep_ledger import broken_origins
@@ -79,6 +80,7 @@ def check_log(doors: Doors) -> LogCheck:
     """Recompute the log and return what was found, at most some hundred findings."""
     with doors.database.transaction() as session:
         session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        unhurried(session)
         return recompute(session, log_verifiers(session, doors))
 
 

@@ -11,6 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import structlog
+from alembic.util import CommandError
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.domain.errors import Flaw, KeyDestroyed, LetheError, LogForked, Unavailable
@@ -22,6 +25,7 @@ PATIENCE_SECONDS = 3.0
 OK = "ok"
 HANGS = "it does not answer in time"
 NO_ANSWER = "it does not answer"
+log = structlog.get_logger()
 _hanging: set[tuple[int, str]] = set()
 """Which questions are still being waited for in some thread, by door and name."""
 
@@ -44,7 +48,8 @@ def check_readiness(doors: Doors) -> dict[str, Any]:
 
 
 def _database(doors: Doors) -> str:
-    schema_heads(doors.database)
+    with doors.database.glance() as session:
+        session.execute(text("SELECT 1"))
     return OK
 
 
@@ -110,6 +115,11 @@ class _Question:
             self._state = error.detail
         except (SQLAlchemyError, OSError):  # their messages may hold addresses and values
             self._state = NO_ANSWER
+        except CommandError:  # Alembic's: there are two heads, or none
+            self._state = "the migrations of this release do not end in one revision; install the release again"
+        except Exception as error:  # noqa: BLE001 - whatever it is, a process that cannot say that it is ready is not
+            log.error("readiness.trouble", check=self.name, kind=type(error).__name__)
+            self._state = "it could not be checked; the log names the kind of error"
         finally:
             _hanging.discard(key)
             self._answered.set()

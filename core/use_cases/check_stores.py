@@ -19,7 +19,9 @@ from core.audit.entry import Action
 from core.domain.errors import KeyDestroyed, ObjectMissing, SealBroken
 from core.domain.identifiers import ALPHABET
 from core.persistence import audit
+from core.persistence.database import unhurried
 from core.persistence.tables import SYSTEM_TENANT
+from core.use_cases.activation_files import ActivationFiles
 from core.use_cases.doors import CERTIFICATE_KEY, LOG_KEY, PEPPER_KEY, Doors
 from core.use_cases.finding import Finding, Severity
 
@@ -33,12 +35,21 @@ WITH needed AS (
   SELECT 'block' AS kind, encode(owner, 'hex') AS object, key_id, object_digest FROM blocks WHERE erased_at IS NULL
   UNION ALL SELECT 'node', key, data_key_id, object_digest FROM nodes WHERE state = 'live'
   UNION ALL SELECT 'backbone', key, data_key_id, object_digest FROM backbones
-  UNION ALL SELECT 'model', id, placement_key_id, NULL FROM models
+  UNION ALL SELECT 'model', id, placement_key_id, NULL FROM models WHERE mode = 'exact'
+  UNION ALL SELECT 'checkpoint', id, data_key_id, object_digest FROM checkpoints
+    WHERE state <> 'dead' AND object_digest IS NOT NULL
+  UNION ALL SELECT 'tokenizer', id, recipe -> 'tokenizer' ->> 'key_id', recipe -> 'tokenizer' ->> 'object_digest'
+    FROM models WHERE jsonb_typeof(recipe -> 'tokenizer') = 'object'
+  UNION ALL SELECT 'method_run', job_id, data_key_id, state_digest FROM method_runs
+    WHERE ended_at IS NULL AND state_digest IS NOT NULL
+  UNION ALL SELECT 'witness', id, account -> 'witness' ->> 'key_id', account -> 'witness' ->> 'object_digest'
+    FROM qualifications WHERE jsonb_typeof(account -> 'witness') = 'object'
   UNION ALL SELECT 'tenant', tenant_id, 'tenant_' || tenant_id, NULL FROM tenants
   UNION ALL SELECT 'webhook', id, secret_key_id, NULL FROM webhook_endpoints WHERE state <> 'deleted'
 ), doomed AS (
   SELECT key_id FROM blocks WHERE erased_at IS NOT NULL
   UNION ALL SELECT data_key_id FROM nodes WHERE state = 'dead'
+  UNION ALL SELECT data_key_id FROM checkpoints WHERE state = 'dead'
 )
 """
 """What the questions below speak of: what lives, with the key and the object that it needs; and the keys of the dead."""
@@ -61,6 +72,8 @@ WHERE NOT EXISTS (SELECT 1 FROM needed n WHERE n.key_id = k.name)
   AND NOT EXISTS (SELECT 1 FROM erasures e WHERE e.key_id = k.name)
   AND NOT EXISTS (SELECT 1 FROM doomed d WHERE d.key_id = k.name)
   AND NOT EXISTS (SELECT 1 FROM webhook_endpoints w WHERE w.previous_key_id = k.name AND w.state <> 'deleted')
+  AND NOT EXISTS (SELECT 1 FROM checkpoints c WHERE c.data_key_id = k.name)
+  AND NOT EXISTS (SELECT 1 FROM method_runs r WHERE r.data_key_id = k.name)
   AND k.name <> ALL (CAST(:fixed AS text[]))
 """
 ORPHAN_OBJECTS = """
@@ -68,7 +81,9 @@ SELECT o.name FROM present_objects o
 WHERE NOT EXISTS (SELECT 1 FROM needed n WHERE n.object_digest = o.name)
   AND NOT EXISTS (SELECT 1 FROM erasures e WHERE e.object_digest = o.name AND e.destroyed_at IS NULL)
 """
-TO_OPEN = "SELECT kind, object, key_id, object_digest FROM needed WHERE kind IN ('node', 'backbone')"
+TO_OPEN = (
+    "SELECT kind, object, key_id, object_digest FROM needed WHERE kind IN ('node', 'backbone', 'checkpoint', 'witness')"
+)
 
 
 def fixed_keys(doors: Doors) -> Iterator[Finding]:
@@ -100,11 +115,13 @@ def check_stores(session: Connection, doors: Doors) -> Iterator[Finding]:
 def sweep_orphans(doors: Doors) -> dict[str, int]:
     """Destroy orphaned keys and delete orphaned objects that are older than an hour; return how many of each."""
     with doors.database.transaction() as session:
+        unhurried(session)
         _list_stores(session, doors)
         keys = [name for name in _orphans(session, ORPHAN_KEYS) if _key_is_old(name)]
         objects = [name for name in _orphans(session, ORPHAN_OBJECTS) if _object_is_old(doors, name)]
     # Outside the transaction, which a slow store would keep open. What was nobody's an hour after its birth stays so.
     doors.keys.destroy(keys)
+    ActivationFiles(doors.settings).sweep(doors.keys)
     for digest in objects:
         doors.store.delete(digest)
     with doors.database.transaction() as session:

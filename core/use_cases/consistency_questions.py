@@ -117,7 +117,9 @@ STATE = (
         """
         SELECT DISTINCT n.key AS object FROM nodes n
         JOIN tombstones t ON t.model_id = n.model_id AND t.shard = n.shard AND t.slice = ANY (n.slices)
-        WHERE n.state = 'live' AND n.created_at < t.buried_at
+        JOIN models m ON m.id = n.model_id
+        LEFT JOIN records x ON x.dataset_id = m.dataset_id AND x.record = t.record
+        WHERE n.state = 'live' AND n.created_at < t.buried_at AND coalesce(x.version, 1) <= n.dataset_version
         """,
     ),
     Question(

@@ -18,9 +18,10 @@ from core.domain.job import JobEvent
 from core.faults import reach
 from core.lattice.placement import Place
 from core.lattice.survival import switched_off
-from core.persistence import audit, jobs, models, nodes, requests, versions
+from core.persistence import audit, datasets, job_questions, jobs, models, nodes, requests, versions
 from core.persistence.requests import ErasureKind
 from core.use_cases.doors import Doors
+from core.use_cases.keep_remainders import keep_remainders
 from core.use_cases.publish_version import publish_version
 from core.use_cases.resolve_subjects import placed
 from core.use_cases.shard_jobs import add_shard_job, wants_training
@@ -43,7 +44,7 @@ def deactivate_slices(job: Row[Any], *, doors: Doors) -> None:
         jobs.move(session, held, JobEvent.UNLEARNED)
         request = requests.lock_request(session, job.request_id)
         # With several models, the request waits for the last of them.
-        others = [row for row in jobs.work_of_request(session, request.id) if row.id != job.id]
+        others = [row for row in job_questions.work_of_request(session, request.id) if row.id != job.id]
         if all(row.state in ("verifying", "done") for row in others) and request.state == RequestState.RUNNING:
             requests.move_request(session, request, RequestEvent.INFLUENCE_FREE)
         audit.flush(session)
@@ -57,7 +58,9 @@ def _forget_in_model(session: Connection, doors: Doors, job: Row[Any], request: 
     dead = placed(doors, model, rows)
     fresh = set(models.bury(session, tenant_id=model.tenant_id, model_id=model.id, request_id=request.id, dead=dead))
     reach("after_tombstones")
-    struck = {Place(one.shard, one.slice) for one in dead if one.record in fresh}
+    # What came with a later version than the model learns from is buried as well, so that it never will be learned.
+    beyond = datasets.added_after(session, model.dataset_id, fresh, model.dataset_version)
+    struck = {Place(one.shard, one.slice) for one in dead if one.record in fresh - beyond}
     models.raise_epochs(session, model.id, {(where.shard, where.slice) for where in struck})
     reach("after_epochs")
     live = nodes.live_nodes(session, model.id)
@@ -73,6 +76,8 @@ def _forget_in_model(session: Connection, doors: Doors, job: Row[Any], request: 
     requests.order_erasures(
         session, ({**common, "key_id": key_id, "object_digest": digest} for key_id, digest in doomed)
     )
+    gone = {one.record for one in dead}
+    renewed = keep_remainders(session, doors, job=job, model=model, lost=lost, gone=gone)
     if struck:
         earn(session, model)
     if struck and wants_training(doors, model):
@@ -80,4 +85,4 @@ def _forget_in_model(session: Connection, doors: Doors, job: Row[Any], request: 
             add_shard_job(session, doors, model, shard)
     if struck and versions.live_version(session, model.id) is not None:
         provenance = {"reason": "deletion", "request": request.id, "job": job.id, "fence": job.fence}
-        publish_version(session, model, provenance=provenance, struck=struck)
+        publish_version(session, model, provenance=provenance, struck=struck, renewed=renewed)

@@ -16,7 +16,7 @@ from core.domain.errors import (
     RequestNotFound,
     StaleRowVersion,
 )
-from core.persistence import jobs, models, requests
+from core.persistence import checkpoints, jobs, models, requests
 from core.use_cases.accept_deletion import schedule
 from core.use_cases.answer_once import Answer, OnceKey, answer_once
 from core.use_cases.doors import Doors
@@ -86,6 +86,7 @@ def _answer(session: Connection, request: Row[Any], decision: Decision, caller: 
         raise ApproverIsRequester
     if decision is Decision.DENY:
         requests.move_request(session, request, RequestEvent.DENIED)
+        checkpoints.clear_flags(session, request.id)
         requests.lift_suppression(session, request)
         return
     rows = requests.records_of_request(session, request.id)
@@ -104,7 +105,8 @@ def _retry(session: Connection, request: Row[Any], held: list[Row[Any]], doors: 
     """Make new jobs for the models whose jobs gave up."""
     if request.wait_reason == WaitReason.OWNER_IN_BACKBONE:
         raise OwnerInBackbone("register a data set without the owner's public rows, and a model on it")
-    gave_up = [job.model_id for job in held if job.state == "dead"]
+    newest = {job.subject: job for job in sorted(held, key=lambda job: job.created_at)}
+    gave_up = [job.model_id for job in newest.values() if job.state in {"dead", "failed"}]
     attempts = doors.settings.max_attempts
     schedule(session, request, [model for model in gave_up if model], RequestEvent.RECOVERED, attempts=attempts)
 
@@ -114,4 +116,5 @@ def _cancel(session: Connection, request: Row[Any], held: list[Row[Any]]) -> Non
         raise RequestNotCancellable("a worker has begun")
     requests.move_request(session, request, RequestEvent.CANCELLED)
     jobs.cancel_waiting(session, request.id)
+    checkpoints.clear_flags(session, request.id)
     requests.lift_suppression(session, request)

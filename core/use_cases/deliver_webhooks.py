@@ -60,8 +60,8 @@ def deliver_due(doors: Doors, *, most: int = 50, resolve: Resolver = system_reso
             ended, calls = wait(calls, timeout=LOOK_AGAIN_SECONDS, return_when=FIRST_COMPLETED)
             for call in ended:
                 call.result()
-    if not attempted:
-        _tidy(doors)
+    # Also where something is due in every round: old secrets and deliveries do not wait for a quiet moment.
+    _tidy(doors)
     return attempted
 
 

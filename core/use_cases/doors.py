@@ -76,7 +76,10 @@ def open_doors(settings: Settings) -> Doors:
     open_ledger(settings.ledger)
     return Doors(
         database=Database(
-            settings.database_url, pool_size=settings.database_connections, prepared=settings.prepared_statements
+            settings.database_url,
+            listen_url=settings.database_listen_url,
+            pool_size=settings.database_connections,
+            prepared=settings.prepared_statements,
         ),
         keys=DirectoryKeyStore(settings.keys),
         store=open_store(settings),

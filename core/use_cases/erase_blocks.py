@@ -7,7 +7,7 @@ database names.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row
 
@@ -30,12 +30,12 @@ def erase_rows(session: Connection, request: Row[Any]) -> None:
         references = [bytes(row.record) for row in mine]
         datasets.erase_records(session, request.tenant_id, dataset_id, references, request_id=request.id)
         for owner, public in sorted({(bytes(row.owner), row.public) for row in mine}):
-            block = datasets.block_of(session, dataset_id, owner, public=public, lock=True)
-            if block is None or datasets.remaining_in_block(session, dataset_id, owner, public=public):
-                continue
-            datasets.mark_block_erased(session, dataset_id, owner, public=public)
-            order = {"tenant_id": request.tenant_id, "key_id": block.key_id, "kind": ErasureKind.BLOCK}
-            requests.order_erasures(session, [{**order, "request_id": request.id, "object_digest": None}])
+            for block in datasets.blocks_of(session, dataset_id, owner, public=public, lock=True):
+                if datasets.records_in_block(session, block):
+                    continue
+                datasets.mark_block_erased(session, block)
+                order = {"tenant_id": request.tenant_id, "key_id": block.key_id, "kind": ErasureKind.BLOCK}
+                requests.order_erasures(session, [{**order, "request_id": request.id, "object_digest": None}])
 
 
 def rewrite_shared_blocks(job: Row[Any], *, doors: Doors) -> None:
@@ -49,34 +49,37 @@ def rewrite_shared_blocks(job: Row[Any], *, doors: Doors) -> None:
     parts = sorted({(row.dataset_id, bytes(row.owner), row.public) for row in erased})
     for dataset_id, owner, public in parts:
         gone = {bytes(row.record) for row in erased if row.dataset_id == dataset_id}
-        _rewrite(job, doors, dataset_id, owner, public=public, gone=gone)
+        with doors.database.transaction() as session:
+            versions = [one.version for one in datasets.blocks_of(session, dataset_id, owner, public=public)]
+        for version in versions:
+            _rewrite(job, doors, Part(dataset_id, owner, public, version), gone)
 
 
-def _rewrite(  # noqa: PLR0913
-    job: Row[Any], doors: Doors, dataset_id: str, owner: bytes, *, public: bool, gone: set[bytes]
-) -> None:
+class Part(NamedTuple):
+    """What names a block."""
+
+    dataset_id: str
+    owner: bytes
+    public: bool
+    version: int
+
+
+def _rewrite(job: Row[Any], doors: Doors, part: Part, gone: set[bytes]) -> None:
     key_id = new_identifier("blk")
     draft = add_draft(doors, job.tenant_id, [key_id])
     try:
-        _reseal(job, doors, dataset_id, owner, public=public, gone=gone, key_id=key_id, draft=draft)
+        _reseal(job, doors, part, gone, key_id=key_id, draft=draft)
     finally:
         destroy_draft(doors, draft)
 
 
 def _reseal(  # noqa: PLR0913
-    job: Row[Any],
-    doors: Doors,
-    dataset_id: str,
-    owner: bytes,
-    *,
-    public: bool,
-    gone: set[bytes],
-    key_id: str,
-    draft: str,
+    job: Row[Any], doors: Doors, part: Part, gone: set[bytes], *, key_id: str, draft: str
 ) -> None:
     with doors.database.transaction(Actor(ActorKind.WORKER, job.worker)) as session:
         jobs.hold(session, job.id, job.fence)
-        block = datasets.block_of(session, dataset_id, owner, public=public, lock=True)
+        held = datasets.blocks_of(session, part.dataset_id, part.owner, public=part.public, lock=True)
+        block = next((one for one in held if one.version == part.version), None)
         if block is None:
             return
         rows = decode_block(read_block(doors, block))

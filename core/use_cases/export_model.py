@@ -12,15 +12,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Row
 
 from core.audit.entry import Action, Actor, ActorKind
 from core.datasets.image_schema import ImageSchema
-from core.datasets.schema import schema_from_json
+from core.datasets.schema import LanguageSchema, Schema, TextSchema, schema_from_json
+from core.domain.checkpoint import Mode
 from core.domain.errors import (
     BadInput,
     Impossible,
@@ -30,11 +31,16 @@ from core.domain.errors import (
     ObjectMissing,
     OvertakenByDeletion,
     SealBroken,
+    WrongMode,
 )
 from core.domain.manifest import Manifest
-from core.domain.model import Recipe
+from core.domain.model import NodeRecipe, Recipe
 from core.persistence import audit, datasets, models, nodes, versions
 from core.use_cases.doors import Doors
+
+if TYPE_CHECKING:
+    from core.modelling.backbone import Backbone
+    from core.modelling.ensemble import NodeChain
 
 BACKBONE = "backbone"
 ABOUT = "lethe.json"
@@ -47,9 +53,9 @@ whoever is deleted from the model later is still in here. `lethe trace` tells wh
 
 | directory | is |
 |---|---|
-| `backbone` | the frozen base model with its public head, as `transformers` loads it |
-| `shard-…` | one adapter for each served chain, with a head of its own, as `peft` loads it |
-| `lethe.json` | labels, the range of a pixel, and the weight of each chain's vote |
+| `backbone` | the frozen base model, with its public head where it has one, as `transformers` loads it |
+| `shard-…` | one adapter for each served chain, with a head of its own where nodes have one, as `peft` loads it |
+| `lethe.json` | what an input is, labels where there are any, and the weight of each chain's vote |
 
 Needs `transformers` 5 and `peft`. `answer` returns what the predictor computes before its softmax:
 
@@ -64,6 +70,18 @@ from peft import PeftModel
 from transformers import ViTForImageClassification
 
 
+def prepared(pixels, wanted):
+    """Return images as an encoder from elsewhere wants them: whole levels, resized, normalised."""
+    height, width, mode = wanted["height"], wanted["width"], wanted["resampling"]
+    levels = ((pixels + 1) * 127.5).round()
+    for size in ((levels.shape[2], width), (height, width)):
+        if levels.shape[2:] != size:
+            levels = torch.nn.functional.interpolate(levels, size, mode=mode, align_corners=False, antialias=True)
+            levels = (levels + 0.5).floor().clamp(0, 255)
+    mean, deviation = (torch.tensor(wanted[name])[:, None, None] for name in ("mean", "deviation"))
+    return (levels.expand(-1, wanted["channels"], -1, -1) * wanted["scale"] - mean) / deviation
+
+
 def answer(directory, images):
     """Return (n, classes) logits of (n, height, width) or (n, height, width, channels) images in the data set's range."""
     with open(f"{directory}/lethe.json") as file:
@@ -72,6 +90,8 @@ def answer(directory, images):
     pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
     low, high = about["pixel_minimum"], about["pixel_maximum"]
     pixels = (pixels - low) * (2 / (high - low)) - 1
+    if about["preprocessing"]:
+        pixels = prepared(pixels, about["preprocessing"])
     logits = 0
     for chain in about["chains"]:
         model = ViTForImageClassification.from_pretrained(f"{directory}/backbone")
@@ -111,7 +131,7 @@ def export_model(
         ModelNotFound: there is none such.
         ModelNotServed: it has no version yet.
         BadInput: the directory is in use, or cannot be written.
-        Impossible: its data set is of another kind than images.
+        Impossible: its data set is of tables, or it is a ridge model.
         SealBroken: stored tensors are not those that the manifest names.
         OvertakenByDeletion: another version went live meanwhile; export again.
     """
@@ -119,16 +139,20 @@ def export_model(
         found = models.find_anywhere(session, model)
         if found is None:
             raise ModelNotFound
+        if found.mode != Mode.EXACT:
+            raise WrongMode(
+                "only models that were trained here in slices are exported; a checkpoint is its owner's already"
+            )
         version = versions.live_version(session, found.id)
         if version is None:
             raise ModelNotServed
         dataset = datasets.find_dataset(session, found.tenant_id, found.dataset_id)
         known = nodes.nodes_by_key(session, found.id, [one["key"] for one in version.manifest["nodes"]])
     schema = schema_from_json(dataset.schema if dataset is not None else {})
-    if not isinstance(schema, ImageSchema):
-        raise Impossible(
-            "only models of images can be exported: peft knows no transformer over columns, and texts are not written yet"
-        )
+    if not isinstance(schema, ImageSchema | TextSchema | LanguageSchema):
+        raise Impossible("a model of tables cannot be exported: peft knows no transformer over columns")
+    if Recipe.from_json(found.recipe).ridge is not None:
+        raise Impossible("a ridge model is not exported: it has no adapters, and its head is solved where it is served")
     beside = _beside(directory)
     try:
         chains = _write(doors, found, version, known, schema, beside, progress)
@@ -174,22 +198,19 @@ def _write(  # noqa: PLR0913, PLR0917
     model: Row[Any],
     version: Row[Any],
     known: dict[str, Row[Any]],
-    schema: ImageSchema,
+    schema: Schema,
     directory: Path,
     progress: Callable[[float, str], None],
 ) -> list[dict[str, Any]]:
-    from core.modelling.peft_export import adapter_directory, vit_directory
     from core.modelling.tensors import NamedTensors, from_bytes, tensor_digest
-    from core.modelling.vision_transformer import VisionTransformer
     from core.use_cases.open_shard import open_backbone
 
     recipe, manifest = Recipe.from_json(model.recipe), Manifest.from_json(version.manifest)
     backbone = open_backbone(doors, model, recipe, schema)
     if tensor_digest(backbone.tensors) != manifest.backbone:
         raise SealBroken("the stored backbone is not the one that the manifest names")
-    if not isinstance(backbone, VisionTransformer):
-        raise Impossible("only models on the built-in vision transformer can be exported")
-    _put(directory / BACKBONE, vit_directory(backbone, schema.labels))
+    layout = _layout(schema, backbone)
+    _put(directory / BACKBONE, layout.base)
     opened: dict[str, NamedTensors] = {}
     for done, node in enumerate(manifest.nodes):
         progress(done / len(manifest.nodes), f"node {done + 1} of {len(manifest.nodes)}")
@@ -208,7 +229,7 @@ def _write(  # noqa: PLR0913, PLR0917
             while current is not None:
                 line.insert(0, current)
                 current = parents[current]
-            _put(directory / name, adapter_directory([opened[link] for link in line], recipe.node, f"../{BACKBONE}"))
+            _put(directory / name, layout.adapter([opened[link] for link in line], recipe.node, f"../{BACKBONE}"))
             weight = depth / sum(manifest.depths()) / len(keys)
             chains.append({"directory": name, "weight": weight, "node": key, "slices": slices[key]})
     if not chains:
@@ -222,17 +243,55 @@ def _write(  # noqa: PLR0913, PLR0917
         "manifest_digest": version.manifest_digest,
         "guarantee": version.guarantee,
         "degraded": manifest.degraded,
-        "labels": list(schema.labels),
-        "image_shape": list(schema.image_shape),
-        "pixel_minimum": schema.pixel_minimum,
-        "pixel_maximum": schema.pixel_maximum,
+        **layout.about,
         "chains": chains,
     }
     readme = README.format(
-        name=model.name, number=version.number, digest=version.manifest_digest, guarantee=version.guarantee, code=CODE
+        name=model.name,
+        number=version.number,
+        digest=version.manifest_digest,
+        guarantee=version.guarantee,
+        code=layout.code,
     )
     _put(directory, {ABOUT: json.dumps(about, indent=2, ensure_ascii=False).encode(), "README.md": readme.encode()})
     return chains
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How models of one kind are written."""
+
+    base: dict[str, bytes]
+    adapter: Callable[[NodeChain, NodeRecipe, str], dict[str, bytes]]
+    about: dict[str, Any]
+    code: str
+
+
+def _layout(schema: Schema, backbone: Backbone) -> _Layout:
+    from core.modelling import peft_export, peft_texts
+    from core.modelling.language_transformer import LanguageTransformer
+    from core.modelling.text_transformer import TextTransformer
+    from core.modelling.vision_encoder import VisionEncoder
+    from core.modelling.vision_transformer import VisionTransformer
+
+    tokens = {"tokens": backbone.shape.tokens}
+    if isinstance(schema, ImageSchema) and isinstance(backbone, VisionTransformer):
+        about = {
+            "labels": list(schema.labels),
+            "image_shape": list(schema.image_shape),
+            "pixel_minimum": schema.pixel_minimum,
+            "pixel_maximum": schema.pixel_maximum,
+            "preprocessing": asdict(backbone.shape.preprocessing) if isinstance(backbone, VisionEncoder) else None,
+        }
+        base = peft_export.vit_directory(backbone, schema.labels)
+        return _Layout(base, peft_export.adapter_directory, about, CODE)
+    if isinstance(schema, TextSchema) and isinstance(backbone, TextTransformer):
+        about = {"labels": list(schema.labels), **tokens}
+        return _Layout(peft_texts.bert_directory(backbone), peft_texts.bert_adapter, about, peft_texts.TEXT_CODE)
+    if isinstance(schema, LanguageSchema) and isinstance(backbone, LanguageTransformer):
+        about = {"first_token": backbone.config["first"], "last_token": backbone.config["last"], **tokens}
+        return _Layout(peft_texts.llama_directory(backbone), peft_texts.llama_adapter, about, peft_texts.LANGUAGE_CODE)
+    raise Impossible("no directory that peft loads is known for such a backbone")
 
 
 def _put(directory: Path, files: dict[str, bytes]) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +31,12 @@ from core.persistence import datasets, models, nodes, versions
 from core.persistence.database import VERSIONS_CHANNEL, Listener
 from core.use_cases.doors import Doors
 from core.use_cases.keep_ledger import refuse_restored
+from core.use_cases.serve_checkpoint import ServedCheckpoint, open_served
 
 if TYPE_CHECKING:
     from core.modelling.backbone import Backbone
-    from core.modelling.ensemble import Ensemble
+    from core.modelling.ensemble import Ensemble, NodeChain
+    from core.modelling.ridge import RidgeHead
     from core.modelling.tensors import NamedTensors
 
 log = structlog.get_logger()
@@ -56,14 +58,18 @@ class ServedModel:
     number: int
     manifest_digest: str
     schema: Schema
-    ensemble: Ensemble
+    ensemble: Ensemble | RidgeHead
+
+    @property
+    def degraded(self) -> bool:
+        """Whether every shard is dead, so that the public model answers."""
+        return self.ensemble.degraded
 
     def answers(self, questions: Arrays) -> list[dict[str, Any]]:
-        """Return for n questions, as `core.datasets.kinds` reads them, a label and its probability, or a value."""
-        from core.use_cases.modalities import answers, as_inputs
+        """Return for n questions, as `core.datasets.kinds` reads them, what the model says to each."""
+        from core.use_cases.modalities import answer_questions
 
-        inputs = as_inputs(self.schema, questions, self.ensemble.backbone)
-        return answers(self.schema, self.ensemble.logits(inputs))
+        return answer_questions(self.schema, self.ensemble, questions)
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,23 @@ class KnownModel:
     schema: Schema
     recipe: Recipe
     backbone: Backbone
+
+    def opened(self, content: bytes) -> NamedTensors:
+        """Return of a node's bytes what answering needs."""
+        from core.modelling.ridge import sums_of
+        from core.modelling.tensors import from_bytes
+
+        tensors = from_bytes(content)
+        return tensors if self.recipe.ridge is None else sums_of(tensors, self.backbone)
+
+    def assembled(self, shards: Sequence[Sequence[NodeChain]]) -> Ensemble | RidgeHead:
+        """Return what answers, per shard the chains that it serves."""
+        from core.modelling.ensemble import Ensemble
+        from core.modelling.ridge import RidgeHead
+
+        if self.recipe.ridge is None:
+            return Ensemble.build(self.backbone, shards, self.recipe.node)
+        return RidgeHead.build(self.backbone, [chain[0] for chains in shards for chain in chains], self.recipe.ridge)
 
 
 class Follower:
@@ -89,7 +112,7 @@ class Follower:
         self.doors = doors
         self.predictor_id = predictor_id
         self.settle = settle
-        self._served: dict[str, ServedModel] = {}
+        self._served: dict[str, ServedModel | ServedCheckpoint] = {}
         self._known: dict[str, KnownModel] = {}
         self._tensors: dict[str, dict[str, NamedTensors]] = {}
         self._confirmed: dict[str, float] = {}
@@ -113,7 +136,7 @@ class Follower:
             # Nobody hears it; whoever waits for this predictor waits until its lease ends.
             log.warning("predictor.left_unheard", kind=type(error).__name__)
 
-    def find(self, tenant_id: str, model: str) -> ServedModel | None:
+    def find(self, tenant_id: str, model: str) -> ServedModel | ServedCheckpoint | None:
         """Return what serves a model, by id or name; what was never confirmed yet does not serve."""
         for served in self._served.values():
             named = served.tenant_id == tenant_id and model in (served.model_id, served.name)
@@ -121,18 +144,18 @@ class Follower:
                 return served
         return None
 
-    def models(self) -> Iterable[ServedModel]:
+    def models(self) -> Iterable[ServedModel | ServedCheckpoint]:
         return list(self._served.values())
 
     def confirmed_lately(self) -> bool:
         """Whether the database told lately what is live, by this machine's own clock."""
         return self._holds(self._asked)
 
-    def may_answer(self, served: ServedModel) -> bool:
+    def may_answer(self, served: ServedModel | ServedCheckpoint) -> bool:
         """Whether a lease on answering for the model still holds; one on an older version holds for a newer one."""
         return self._holds(self._confirmed.get(served.model_id, 0.0))
 
-    def is_current(self, served: ServedModel) -> bool:
+    def is_current(self, served: ServedModel | ServedCheckpoint) -> bool:
         """Whether no newer version was swapped in."""
         return self._served.get(served.model_id) is served
 
@@ -189,7 +212,7 @@ class Follower:
         served = self._served.get(row.model_id)
         return served is not None and served.version_id == row.id
 
-    def _confirm(self, served: ServedModel, asked: float) -> None:
+    def _confirm(self, served: ServedModel | ServedCheckpoint, asked: float) -> None:
         with self.doors.database.transaction() as session:
             if not versions.holds_still(session, served.model_id, served.version_id):
                 return  # a newer version went live just now; its bell is ringing
@@ -214,8 +237,11 @@ class Follower:
         return False
 
     def _swap(self, row: Row[Any]) -> bool:
-        from core.modelling.ensemble import Ensemble
-
+        checkpoint = open_served(self.doors, row)
+        if checkpoint is not None:
+            self._served = self._served | {row.model_id: checkpoint}
+            log.info("predictor.swapped", model=row.model_id, version=row.id, degraded=False)
+            return True
         known = self._known.get(row.model_id) or self._get_to_know(row.model_id)
         opened = self._tensors.setdefault(row.model_id, {})
         with self.doors.database.transaction() as session:
@@ -229,7 +255,7 @@ class Follower:
             self._open(row.model_id, rows[key])
         parents = {node.key: node.parent for node in manifest.nodes}
         chains = [[[opened[link] for link in _lineage(key, parents)] for key in keys] for keys in manifest.served]
-        ensemble = Ensemble.build(known.backbone, chains, known.recipe.node)
+        ensemble = known.assembled(chains)
         self._served = self._served | {
             row.model_id: ServedModel(
                 tenant_id=row.tenant_id,
@@ -259,11 +285,9 @@ class Follower:
         return self._known[model_id]
 
     def _open(self, model_id: str, row: Row[Any]) -> None:
-        from core.modelling.tensors import from_bytes
-
         opened = self._tensors.setdefault(model_id, {})
         if row.key not in opened:
-            opened[row.key] = from_bytes(self.doors.get_sealed(row.data_key_id, row.object_digest))
+            opened[row.key] = self._known[model_id].opened(self.doors.get_sealed(row.data_key_id, row.object_digest))
 
     def _open_ahead(self) -> None:
         """Open live nodes that are not served yet; forget the tensors of dead ones."""

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-from core.persistence.round_trips import later
+from core.persistence.round_trips import Question, later
 
-SHARE = "SELECT pg_advisory_xact_lock_shared(hashtext(%(name)s))"
+SHARE = "SELECT pg_advisory_xact_lock_shared(hashtext(%(name)s)), clock_timestamp() AS now"
 
 
 def share_ingest_lock(session: Connection, tenant_id: str) -> None:
     """Wait for those who change the rows, before the next thing that is asked; let others share."""
-    later(session, SHARE, {"name": f"ingest {tenant_id}"})
+    later(session, *sharing_ingest_lock(tenant_id))
+
+
+def sharing_ingest_lock(tenant_id: str) -> Question:
+    """Do the same as a question, which is answered with the database's time, `now`."""
+    return SHARE, {"name": f"ingest {tenant_id}"}
 
 
 def take_ingest_lock(session: Connection, tenant_id: str) -> None:

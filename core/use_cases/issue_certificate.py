@@ -134,7 +134,8 @@ def _claim(  # noqa: PLR0913, PLR0917
         "guarantee": guarantee,
         # Not this machine's clock, which may be wrong: what is signed agrees with the log.
         "issued_at": clock(session),
-        "limitations": _limitations(doors, request, _backbone_limitation(session, model)),
+        "limitations": _limitations(doors, request, _backbone_limitation(session, model))
+        + _equivalence(session, model, version),
     }
     if model is None or version is None:
         asserted = _asserted(session, doors, request, None)
@@ -166,11 +167,16 @@ def _absences(  # noqa: PLR0913, PLR0917
     places: Sequence[RecordPlace],
     trees: SliceTrees | None,
 ) -> list[Absence]:
-    """Prove each record absent from every slice that a node in the manifest learned again since it was cleaned."""
-    roots: dict[Place, set[str]] = {}
+    """Prove each record absent from every slice that a node in the manifest learned again since it was cleaned.
+
+    A node that the data set outgrew learned a smaller slice, and has a root of its own.
+    """
+    known = nodes.nodes_by_key(session, model.id, [node.key for node in manifest.nodes])
+    roots: dict[Place, dict[str, int]] = {}
     for node in manifest.nodes:
+        version = known[node.key].dataset_version if node.key in known else model.dataset_version
         for number, root in zip(node.slices, node.slice_roots, strict=True):
-            roots.setdefault(Place(node.shard, number), set()).add(root)
+            roots.setdefault(Place(node.shard, number), {})[root] = version
     needed = [where for where in places if Place(where.shard, where.slice) in roots]
     if not needed:
         return []
@@ -178,10 +184,11 @@ def _absences(  # noqa: PLR0913, PLR0917
     proofs = []
     for where in needed:
         spot = Place(where.shard, where.slice)
-        tree = trees.at(spot)
-        if roots[spot] != {tree.commitment}:
-            raise OvertakenByDeletion
-        proofs.append(Absence(place=where, commitment=tree.commitment, proof=tree.prove_absent(where.record)))
+        for root, version in sorted(roots[spot].items()):
+            tree = trees.at(spot, version)
+            if tree.commitment != root:
+                raise OvertakenByDeletion
+            proofs.append(Absence(place=where, commitment=root, proof=tree.prove_absent(where.record)))
     return proofs
 
 
@@ -221,6 +228,14 @@ def _limitations(doors: Doors, request: Row[Any], backbone: Limitation) -> list[
     if request.scope_models is not None:
         listed.append(Limitation.DATA_SET_COPY_RETAINED)
     return listed
+
+
+def _equivalence(session: Connection, model: Row[Any] | None, version: Row[Any] | None) -> list[Limitation]:
+    """Say so where any node of the version was trained on a GPU."""
+    if model is None or version is None:
+        return []
+    keys = [node["key"] for node in version.manifest["nodes"]]
+    return [Limitation.EQUIVALENCE_DISTRIBUTIONAL] if nodes.any_on_gpu(session, model.id, keys) else []
 
 
 def _backbone_limitation(session: Connection, model: Row[Any] | None) -> Limitation:

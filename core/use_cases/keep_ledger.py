@@ -53,6 +53,8 @@ def note_asked(doors: Doors, request: Row[Any], owners: Iterable[bytes], records
         "records": references,
         "models": request.scope_models,
         "copies": request.copies_policy,
+        "kind": request.kind,
+        "unlearning": request.unlearning,
     }
     doors.ledger.write(f"{request.id}.asked", note)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, Row
+from sqlalchemy.exc import OperationalError
 
 from core.audit.entry import Actor, ActorKind
 from core.domain.deletion import RequestEvent, RequestState, WaitReason
@@ -21,18 +23,34 @@ from core.use_cases.keep_ledger import publish_checkpoint
 from core.use_cases.shard_jobs import is_at_rest, publish_shards, resume, shard_of
 from core.use_cases.shard_members import SliceTrees
 
+log = structlog.get_logger()
+
 
 def free_expired_jobs(doors: Doors) -> int:
-    """Put jobs whose worker fell silent back into their lane, or end them after too many attempts; return how many."""
-    freed = 0
+    """Put jobs whose worker fell silent back into their lane, or end them after too many attempts; return how many.
+
+    Raises:
+        Exception: the first that a job could not be freed for, after all the others were.
+    """
+    freed, last, trouble = 0, "", None
     while True:
-        # One transaction each: a job that cannot be freed must not keep the others from it.
-        with doors.database.transaction() as session:
-            job = jobs.next_expired(session)
-            if job is None:
-                return freed
-            give_back(session, job, JobEvent.LEASE_LOST, "lease_lost")
-        freed += 1
+        # One transaction each, and past what went wrong: a job that cannot be freed must not keep the others from it.
+        try:
+            with doors.database.transaction() as session:
+                job = jobs.next_expired(session, after=last)
+                if job is None:
+                    break
+                last = job.id
+                give_back(session, job, JobEvent.LEASE_LOST, "lease_lost")
+            freed += 1
+        except OperationalError:
+            raise  # the database is away: for all of them
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one of them
+            log.error("reaper.trouble", job_id=last, kind=type(error).__name__)
+            trouble = trouble or error
+    if trouble is not None:
+        raise trouble
+    return freed
 
 
 def give_back(

@@ -10,11 +10,14 @@ from core.datasets.schema import Schema
 from core.domain.errors import NoBackboneYet
 from core.domain.model import Recipe
 from core.modelling.backbone import Backbone
+from core.modelling.determinism import device_of
 from core.modelling.tensors import from_bytes
 from core.persistence import models
 from core.unlearning.exact.activations import SliceActivations
 from core.unlearning.exact.slice_records import SliceRecords
+from core.use_cases.activation_files import ActivationFiles
 from core.use_cases.doors import Doors
+from core.use_cases.keep_activations import KeptActivations
 from core.use_cases.modalities import as_inputs, as_targets, backbone_of
 from core.use_cases.read_rows import PlainRows, read_rows
 from core.use_cases.shard_plan import ShardPlan
@@ -30,14 +33,22 @@ def open_activations(doors: Doors, plan: ShardPlan) -> SliceActivations:
     backbone = open_backbone(doors, plan.model, plan.recipe, schema)
 
     def opened(number: int, rows: PlainRows) -> SliceRecords:
-        inputs, targets = as_inputs(schema, rows.arrays, backbone), as_targets(schema, rows.arrays)
+        inputs, targets = as_inputs(schema, rows.arrays, backbone), as_targets(schema, rows.arrays, backbone)
         return SliceRecords.sorted_by_reference(number, rows.records, rows.contents, inputs=inputs, targets=targets)
 
-    slices = {
-        number: opened(number, read_rows(doors, blocks, schema=schema, keep=plan.members))
-        for number, blocks in plan.blocks
+    read = {number: read_rows(doors, blocks, schema=schema, keep=plan.members) for number, blocks in plan.blocks}
+    slices = {number: opened(number, rows) for number, rows in read.items()}
+    device = device_of(doors.settings.trainer_device)
+    if not doors.settings.activation_cache_mebibytes:
+        return SliceActivations(backbone, slices, device=device)
+    ActivationFiles(doors.settings).sweep(doors.keys)
+    owners = {
+        reference.tobytes(): key_id
+        for rows in read.values()
+        for reference, key_id in zip(rows.records, rows.key_ids, strict=True)
     }
-    return SliceActivations(backbone, slices)
+    kept = KeptActivations(doors, backbone, plan.ground.backbone, slices, owners, device)
+    return SliceActivations(backbone, slices, kept, device)
 
 
 def open_backbone(doors: Doors, model: Row[Any], recipe: Recipe, schema: Schema) -> Backbone:

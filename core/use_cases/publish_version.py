@@ -53,30 +53,41 @@ def present_manifest(session: Connection, model: Row[Any]) -> Manifest:
     )
 
 
+def dataset_version_of(version: Row[Any]) -> int:
+    """Return which version of the data set a model learned from when it published a version."""
+    return int(version.provenance.get("dataset_version", 1))
+
+
 def publish_version(
     session: Connection,
     model: Row[Any],
     *,
     provenance: dict[str, Any],
     struck: Collection[Place] = (),
+    renewed: Collection[str] = (),
 ) -> Published | None:
     """Make the present lattice the live version; return None when the live one serves the very same content.
+
+    The same content of another version of the data set is another version of the model: it promises more.
 
     Args:
         session: a transaction that holds the model's lock.
         model: the model's row.
         provenance: who made the version and why: reason, job, fence, worker kind.
         struck: slices that a deletion just touched. They always make a new version, and no node may contain them.
+        renewed: keys of the nodes that were made since, of what is left in those slices.
 
     Raises:
         ManifestUnsound: a node of the manifest contains a struck slice.
     """
     manifest = present_manifest(session, model)
-    if any(Place(node.shard, number) in struck for node in manifest.nodes for number in node.slices):
+    old = [node for node in manifest.nodes if node.key not in renewed]
+    if any(Place(node.shard, number) in struck for node in old for number in node.slices):
         raise ManifestUnsound
     current = versions.live_version(session, model.id)
     digest = manifest.digest()
-    if current is not None and current.manifest_digest == digest and not struck:
+    same = current is not None and dataset_version_of(current) == model.dataset_version
+    if current is not None and current.manifest_digest == digest and same and not struck:
         return None
     version_id = new_identifier("ver")
     number = versions.add_version(
@@ -88,7 +99,11 @@ def publish_version(
         manifest_digest=digest,
         manifest=manifest.as_json(),
         job_id=provenance["job"],
-        provenance={**provenance, "parent": current.id if current is not None else None},
+        provenance={
+            **provenance,
+            "parent": current.id if current is not None else None,
+            "dataset_version": model.dataset_version,
+        },
     )
     reach("after_manifest_write")
     versions.move_alias(session, tenant_id=model.tenant_id, model_id=model.id, version_id=version_id)

@@ -6,14 +6,15 @@ from typing import Any
 
 from core.persistence import tenants
 from core.use_cases.doors import Doors
-from core.use_cases.wording import moment
+from core.use_cases.wording import moment, page, read_cursor
 
 
-def read_api_keys(doors: Doors, tenant_id: str) -> list[dict[str, Any]]:
-    """Return a tenant's keys, also those revoked and expired."""
+def read_api_keys(doors: Doors, tenant_id: str, *, limit: int, cursor: str | None) -> dict[str, Any]:
+    """Return a page of a tenant's keys, newest first, also those revoked and expired."""
+    before = read_cursor(cursor, of="api_keys")
     with doors.database.transaction() as session:
-        rows = tenants.list_api_keys(session, tenant_id)
-    return [
+        rows = tenants.page_of_api_keys(session, tenant_id, limit=limit + 1, before=before)
+    shown = [
         {
             "id": row.id,
             "object": "api_key",
@@ -26,3 +27,4 @@ def read_api_keys(doors: Doors, tenant_id: str) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+    return page(shown, of="api_keys", limit=limit)

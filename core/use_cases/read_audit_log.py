@@ -23,10 +23,10 @@ def read_entries(
 ) -> dict[str, Any]:
     """Return a page of the tenant's entries in order. Filters: action, actor, object, since, until."""
     caller.require(Scope.AUDIT_READ)
-    after = read_cursor(cursor, filters, int)
+    after = read_cursor(cursor, of="entries", filters=filters, kind=int)
     with doors.database.transaction() as session:
         rows = audit.list_entries(session, caller.tenant_id, limit=limit + 1, after=after, **filters)
-    return page([_describe(row) for row in rows], limit=limit, key="index", filters=filters)
+    return page([_describe(row) for row in rows], of="entries", limit=limit, key="index", filters=filters)
 
 
 def read_checkpoint(*, caller: Caller, doors: Doors) -> str:

@@ -18,7 +18,7 @@ from core.use_cases.wording import moment, page, read_cursor
 def read_certificates(*, caller: Caller, doors: Doors, limit: int, cursor: str | None) -> dict[str, Any]:
     """Return a page of certificates, newest first, without their envelopes."""
     caller.require(Scope.CERTIFICATES_READ)
-    before = read_cursor(cursor, {})
+    before = read_cursor(cursor, of="certificates")
     with doors.database.transaction() as session:
         rows = requests.list_certificates(session, caller.tenant_id, limit=limit + 1, before=before)
     shown = [
@@ -35,7 +35,7 @@ def read_certificates(*, caller: Caller, doors: Doors, limit: int, cursor: str |
         }
         for row in rows
     ]
-    return page(shown, limit=limit, key="id", filters={})
+    return page(shown, of="certificates", limit=limit)
 
 
 def read_certificate(certificate_id: str, *, caller: Caller, doors: Doors) -> bytes:

@@ -8,7 +8,7 @@ from sqlalchemy import Row
 
 from core.domain.access import Caller, Scope
 from core.domain.errors import JobNotFound
-from core.persistence import jobs
+from core.persistence import job_questions
 from core.use_cases.doors import Doors
 from core.use_cases.wording import moment, page, read_cursor
 
@@ -18,10 +18,10 @@ def read_jobs(
 ) -> dict[str, Any]:
     """Return a page of jobs, newest first. Filters: state, kind, lane, model_id, request_id."""
     caller.require(Scope.JOBS_READ)
-    after = read_cursor(cursor, filters)
+    after = read_cursor(cursor, of="jobs", filters=filters)
     with doors.database.transaction() as session:
-        rows = jobs.list_jobs(session, caller.tenant_id, limit=limit + 1, after=after, **filters)
-    return page([describe_job(row) for row in rows], limit=limit, key="id", filters=filters)
+        rows = job_questions.list_jobs(session, caller.tenant_id, limit=limit + 1, after=after, **filters)
+    return page([describe_job(row) for row in rows], of="jobs", limit=limit, filters=filters)
 
 
 def read_job(job_id: str, *, caller: Caller, doors: Doors) -> dict[str, Any]:
@@ -32,10 +32,10 @@ def read_job(job_id: str, *, caller: Caller, doors: Doors) -> dict[str, Any]:
     """
     caller.require(Scope.JOBS_READ)
     with doors.database.transaction() as session:
-        row = jobs.find_job(session, caller.tenant_id, job_id)
+        row = job_questions.find_job(session, caller.tenant_id, job_id)
         if row is None:
             raise JobNotFound
-        attempts = jobs.attempts_of(session, job_id)
+        attempts = job_questions.attempts_of(session, job_id)
     return describe_job(row) | {
         "attempts": [
             {

@@ -18,6 +18,7 @@ from core.domain.access import Caller, Scope
 from core.domain.errors import CursorUnusable, ModelNotFound
 from core.persistence import lineage, models, versions
 from core.use_cases.doors import Doors
+from core.use_cases.publish_version import dataset_version_of
 from core.use_cases.wording import moment, page, read_cursor
 
 AT_ONCE = 100
@@ -33,6 +34,25 @@ class ArtefactKind(StrEnum):
     EXPORT = "export"
 
 
+class ArtefactState(StrEnum):
+    """What became of an artefact."""
+
+    LIVE = "live"
+    DEAD = "dead"
+    SUPERSEDED = "superseded"
+    OUTSIDE = "outside"
+
+
+STATES = {
+    ArtefactKind.BACKBONE: {ArtefactState.LIVE},
+    ArtefactKind.NODE: {ArtefactState.LIVE, ArtefactState.DEAD},
+    ArtefactKind.VERSION: {ArtefactState.LIVE, ArtefactState.SUPERSEDED},
+    ArtefactKind.CERTIFICATE: {ArtefactState.LIVE},
+    ArtefactKind.EXPORT: {ArtefactState.OUTSIDE},
+}
+"""What an artefact of each kind can be; nobody looks for another state among them."""
+
+
 def read_lineage(  # noqa: PLR0913
     model: str,
     *,
@@ -41,7 +61,7 @@ def read_lineage(  # noqa: PLR0913
     limit: int,
     cursor: str | None,
     kind: ArtefactKind | None = None,
-    state: str | None = None,
+    state: ArtefactState | None = None,
 ) -> dict[str, Any]:
     """Return a page of a model's artefacts, those first that others stand on.
 
@@ -50,7 +70,7 @@ def read_lineage(  # noqa: PLR0913
     """
     caller.require(Scope.MODELS_READ)
     filters = {"model": model, "kind": kind, "state": state}
-    first, _, after = (read_cursor(cursor, filters) or "/").partition("/")
+    first, _, after = (read_cursor(cursor, of="lineage", filters=filters) or "/").partition("/")
     if first and first not in set(ArtefactKind):
         raise CursorUnusable
     with doors.database.transaction() as session:
@@ -60,13 +80,15 @@ def read_lineage(  # noqa: PLR0913
         shown: list[dict[str, Any]] = []
         kinds = list(ArtefactKind) if kind is None else [kind]
         for one in kinds[kinds.index(ArtefactKind(first)) if first in kinds else 0 :]:
+            if state is not None and state not in STATES[one]:
+                continue
             start = after if one == first else ""
             for artefact in _all_after(session, found, one, start):
                 if state in {None, artefact["state"]}:
                     shown.append(artefact)
                 if len(shown) > limit:
-                    return page(shown, limit=limit, key="place", filters=filters)
-    return page(shown, limit=limit, key="place", filters=filters)
+                    return page(shown, of="lineage", limit=limit, key="place", filters=filters)
+    return page(shown, of="lineage", limit=limit, key="place", filters=filters)
 
 
 def _all_after(session: Connection, model: Row[Any], kind: ArtefactKind, after: str) -> Iterator[dict[str, Any]]:
@@ -99,11 +121,12 @@ def _nodes(session: Connection, model: Row[Any], after: str, limit: int) -> Iter
         yield _artefact(
             ArtefactKind.NODE,
             row.key,
-            state=row.state,
+            state=ArtefactState(row.state),
             parents=[parent],
             digest=row.tensor_digest,
             data={
                 "dataset": model.dataset_id,
+                "dataset_version": row.dataset_version,
                 "shard": row.shard,
                 "slices": list(row.slices),
                 "slice_roots": list(row.slice_roots),
@@ -127,12 +150,13 @@ def _versions(session: Connection, model: Row[Any], after: str, limit: int) -> I
         yield _artefact(
             ArtefactKind.VERSION,
             row.id,
-            state="live" if live is not None and live.id == row.id else "superseded",
-            parents=[("node", node["key"]) for node in row.manifest["nodes"]] + before,
+            state=ArtefactState.LIVE if live is not None and live.id == row.id else ArtefactState.SUPERSEDED,
+            parents=[("node", node["key"]) for node in row.manifest.get("nodes", ())] + before,
             digest=row.manifest_digest,
             number=row.number,
             guarantee=row.guarantee,
-            made={"job": row.job_id, "fence": provenance.get("fence"), "worker": row.worker},
+            dataset_version=dataset_version_of(row),
+            made={"job": row.job_id or None, "fence": provenance.get("fence"), "worker": row.worker},
             made_at=row.created_at,
         )
 
@@ -155,7 +179,7 @@ def _exports(session: Connection, model: Row[Any], after: str, limit: int) -> It
         yield _artefact(
             ArtefactKind.EXPORT,
             row.entry,
-            state="outside",
+            state=ArtefactState.OUTSIDE,
             parents=[("version", row.version)],
             digest=row.manifest,
             made={"actor": row.actor, "log_index": row.index},
@@ -179,7 +203,7 @@ def _artefact(  # noqa: PLR0913 - an artefact has as many sides as it has
     digest: str,
     made: dict[str, Any],
     made_at: Any,
-    state: str = "live",
+    state: ArtefactState = ArtefactState.LIVE,
     parents: list[tuple[str, str | None]] | None = None,
     ended_at: Any = None,
     **more: Any,

@@ -7,20 +7,27 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from core.domain.access import Caller, Scope
+from core.domain.checkpoint import Mode
 from core.domain.errors import ModelNotFound, VersionNotFound
 from core.domain.manifest import Manifest
-from core.domain.model import Recipe
+from core.domain.model import Guarantee, Recipe
 from core.lattice.families import family_of
-from core.persistence import jobs, models, nodes, versions
+from core.persistence import datasets, job_questions, models, nodes, versions
+from core.use_cases.describe_checkpoint import describe_checkpoint
 from core.use_cases.doors import Doors
+from core.use_cases.publish_version import dataset_version_of
 from core.use_cases.spend_budget import describe_repair
 from core.use_cases.wording import moment, page, read_cursor
 
 
-def read_models(*, caller: Caller, doors: Doors) -> list[dict[str, Any]]:
+def read_models(*, caller: Caller, doors: Doors, limit: int, cursor: str | None) -> dict[str, Any]:
+    """Return a page of models, newest first."""
     caller.require(Scope.MODELS_READ)
+    before = read_cursor(cursor, of="models")
     with doors.database.transaction() as session:
-        return [describe_model(session, row) for row in models.list_models(session, caller.tenant_id)]
+        rows = models.page_of_models(session, caller.tenant_id, limit=limit + 1, before=before)
+        shown = [describe_model(session, row) for row in rows]
+    return page(shown, of="models", limit=limit)
 
 
 def read_model(model: str, *, caller: Caller, doors: Doors) -> dict[str, Any]:
@@ -40,10 +47,12 @@ def read_versions(model: str, *, caller: Caller, doors: Doors, limit: int, curso
     filters = {"model": model}
     with doors.database.transaction() as session:
         found = _find(session, caller, model)
-        rows = versions.list_versions(session, found.id, limit=limit + 1, before=read_cursor(cursor, filters, int))
+        before = read_cursor(cursor, of="versions", filters=filters, kind=int)
+        rows = versions.list_versions(session, found.id, limit=limit + 1, before=before)
         live = versions.live_version(session, found.id)
-    shown = [_describe_version(row, live) for row in rows]
-    return page(shown, limit=limit, key="number", filters=filters)
+        newest = _newest(session, found)
+    shown = [_describe_version(row, live, newest) for row in rows]
+    return page(shown, of="versions", limit=limit, key="number", filters=filters)
 
 
 def read_version(model: str, version: str, *, caller: Caller, doors: Doors) -> dict[str, Any]:
@@ -62,24 +71,41 @@ def read_version(model: str, version: str, *, caller: Caller, doors: Doors) -> d
     with doors.database.transaction() as session:
         found = _find(session, caller, model)
         row = versions.find_version(session, found.id, version)
-        live = versions.live_version(session, found.id)
+        live, newest = versions.live_version(session, found.id), _newest(session, found)
     if row is None:
         raise VersionNotFound
-    return _describe_version(row, live) | {"manifest": {"content": row.manifest, "provenance": row.provenance}}
+    return _describe_version(row, live, newest) | {"manifest": {"content": row.manifest, "provenance": row.provenance}}
 
 
-def read_nodes(model: str, *, caller: Caller, doors: Doors) -> list[dict[str, Any]]:
-    """Return the live nodes of a model, served or spare."""
+def read_nodes(model: str, *, caller: Caller, doors: Doors, limit: int, cursor: str | None) -> dict[str, Any]:
+    """Return a page of a model's live nodes, served or spare, shard by shard."""
     caller.require(Scope.MODELS_READ)
+    filters = {"model": model}
+    after = read_cursor(cursor, of="nodes", filters=filters)
     with doors.database.transaction() as session:
-        rows = nodes.live_nodes(session, _find(session, caller, model).id)
-    names = ("key", "shard", "slices", "parent", "canonical", "data_digest", "tensor_digest", "records", "epochs")
-    return [{name: getattr(row, name) for name in names} | {"seconds": round(row.seconds, 3)} for row in rows]
+        found = _find(session, caller, model)
+        rows = nodes.page_of_live_nodes(session, found.id, limit=limit + 1, after=after)
+    names = (
+        "key",
+        "shard",
+        "slices",
+        "parent",
+        "canonical",
+        "dataset_version",
+        "data_digest",
+        "tensor_digest",
+        "records",
+        "epochs",
+    )
+    shown = [{name: getattr(row, name) for name in names} | {"seconds": round(row.seconds, 3)} for row in rows]
+    return page(shown, of="nodes", limit=limit, key="key", filters=filters)
 
 
 def describe_model(session: Connection, row: Row[Any]) -> dict[str, Any]:
     """Return a model as the API shows it; its placement key is write-only."""
-    live = versions.live_version(session, row.id)
+    if row.mode == Mode.APPROXIMATE:
+        return describe_checkpoint(session, row)
+    live, newest = versions.live_version(session, row.id), _newest(session, row)
     manifest = Manifest.from_json(live.manifest) if live is not None else None
     recipe = Recipe.from_json(row.recipe)
     family = family_of(recipe)
@@ -90,6 +116,8 @@ def describe_model(session: Connection, row: Row[Any]) -> dict[str, Any]:
         "name": row.name,
         "mode": "exact",
         "dataset": row.dataset_id,
+        "dataset_version": row.dataset_version,
+        "newest_dataset_version": newest,
         "state": row.state,
         "recipe": row.recipe,
         "policy": {
@@ -106,7 +134,7 @@ def describe_model(session: Connection, row: Row[Any]) -> dict[str, Any]:
             "records": backbone.training["records"],
         },
         "nodes": nodes.count_nodes(session, row.id) | {"complete": recipe.shards * len(family.parents)},
-        "jobs": jobs.count_open(session, row.id),
+        "jobs": job_questions.count_open(session, row.id),
         "deleted_records": models.count_tombstones(session, row.id),
         "serving": None
         if live is None or manifest is None
@@ -115,6 +143,8 @@ def describe_model(session: Connection, row: Row[Any]) -> dict[str, Any]:
             "number": live.number,
             "manifest_digest": live.manifest_digest,
             "guarantee": live.guarantee,
+            "dataset_version": dataset_version_of(live),
+            "retrain_equivalent_for_newest": _for_newest(live, newest),
             "depths": list(manifest.depths()),
             "full_depth": recipe.slices,
             "degraded": manifest.degraded,
@@ -137,7 +167,18 @@ def _find(session: Connection, caller: Caller, model: str) -> Row[Any]:
     return row
 
 
-def _describe_version(row: Row[Any], live: Row[Any] | None) -> dict[str, Any]:
+def _newest(session: Connection, model: Row[Any]) -> int:
+    """Return the number of the data set's newest version."""
+    dataset = datasets.find_dataset(session, model.tenant_id, model.dataset_id)
+    return int(dataset.version) if dataset is not None else int(model.dataset_version)
+
+
+def _for_newest(version: Row[Any], newest: int) -> bool:
+    """Whether a fresh build on the data set as it is now would serve the very same."""
+    return version.guarantee == Guarantee.RETRAIN_EQUIVALENT and dataset_version_of(version) == newest
+
+
+def _describe_version(row: Row[Any], live: Row[Any] | None, newest: int) -> dict[str, Any]:
     return {
         "id": row.id,
         "object": "model_version",
@@ -145,6 +186,8 @@ def _describe_version(row: Row[Any], live: Row[Any] | None) -> dict[str, Any]:
         "number": row.number,
         "serving": live is not None and live.id == row.id,
         "guarantee": row.guarantee,
+        "dataset_version": dataset_version_of(row),
+        "retrain_equivalent_for_newest": _for_newest(row, newest),
         "manifest_digest": row.manifest_digest,
         "created_at": moment(row.created_at),
     }

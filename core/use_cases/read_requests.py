@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from sqlalchemy import Connection, Row
 
 from core.domain.access import Caller, Scope
 from core.domain.errors import RequestNotFound
-from core.persistence import jobs, nodes, requests
+from core.persistence import job_questions, nodes, requests
 from core.use_cases.doors import Doors
 from core.use_cases.wording import moment, page, read_cursor
 
@@ -19,11 +20,11 @@ def read_requests(
 ) -> dict[str, Any]:
     """Return a page of requests, newest first."""
     caller.require(Scope.REQUESTS_READ)
-    before = read_cursor(cursor, filters)
+    before = read_cursor(cursor, of="requests", filters=filters)
     with doors.database.transaction() as session:
         rows = requests.list_requests(session, caller.tenant_id, limit=limit + 1, before=before, **filters)
-        shown = [describe_request(session, row) for row in rows]
-    return page(shown, limit=limit, key="id", filters=filters)
+        shown = describe_requests(session, caller.tenant_id, rows)
+    return page(shown, of="requests", limit=limit, filters=filters)
 
 
 def read_request(request_id: str, *, caller: Caller, doors: Doors) -> dict[str, Any]:
@@ -42,19 +43,36 @@ def read_request(request_id: str, *, caller: Caller, doors: Doors) -> dict[str, 
 
 def describe_request(session: Connection, row: Row[Any]) -> dict[str, Any]:
     """Return a request as the API shows it."""
-    owners = requests.owners_of_request(session, row.id)
-    work = jobs.jobs_of_request(session, row.id)
-    issued = requests.certificates_of(session, row.id)
-    return described(
-        row,
-        owners=owners,
-        related=requests.related_requests(session, row.tenant_id, row.id, owners),
-        work=[{"id": job.id, "model": job.model_id, "state": job.state} for job in work],
-        switched_off=sum(len(nodes.died_for(session, job.model_id, row.id)) for job in work if job.model_id),
-        certificates=[
-            {"id": one.id, "model": one.model_id or None, "guarantee": one.guarantee or None} for one in issued
-        ],
-    )
+    [shown] = describe_requests(session, row.tenant_id, [row])
+    return shown
+
+
+def describe_requests(session: Connection, tenant_id: str, rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
+    """Return requests of one tenant as the API shows them, with as many questions for a page as for one."""
+    ids = [row.id for row in rows]
+    owners: dict[str, list[bytes]] = defaultdict(list)
+    work: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    issued: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for one in requests.owners_of_requests(session, ids):
+        owners[one.request_id].append(one.owner)
+    for job in job_questions.jobs_of_request(session, *ids):
+        work[job.request_id].append({"id": job.id, "model": job.model_id, "state": job.state})
+    for one in requests.certificates_of(session, *ids):
+        shown = {"id": one.id, "model": one.model_id or None, "guarantee": one.guarantee or None}
+        issued[one.request_id].append(shown)
+    related = requests.related_requests(session, tenant_id, ids)
+    switched_off = nodes.count_died_for(session, ids)
+    return [
+        described(
+            row,
+            owners=owners[row.id],
+            related=related[row.id],
+            work=work[row.id],
+            switched_off=switched_off.get(row.id, 0),
+            certificates=issued[row.id],
+        )
+        for row in rows
+    ]
 
 
 def described(  # noqa: PLR0913 - what is kept beside its row
@@ -70,6 +88,8 @@ def described(  # noqa: PLR0913 - what is kept beside its row
     return {
         "id": row.id,
         "object": "deletion_request",
+        "kind": row.kind,
+        "unlearning": row.unlearning,
         "state": row.state,
         "wait_reason": row.wait_reason,
         "result": row.result,

@@ -28,6 +28,8 @@ class PlainRows:
     """(n, 32)"""
     arrays: Arrays
     """By name, (n, …) each; see `core.datasets.kinds`."""
+    key_ids: Sequence[str] = ()
+    """(n,) the key of the block that each row lies in."""
 
     def __len__(self) -> int:
         return len(self.records)
@@ -51,6 +53,11 @@ def read_rows(
         arrays={
             name: np.concatenate([_kept(rows, keep, rows.arrays[name]) for rows in opened]) for name in opened[0].arrays
         },
+        key_ids=[
+            block.key_id
+            for block, rows in zip(blocks, opened, strict=True)
+            for _ in _kept(rows, keep, rows.record_references)
+        ],
     )
 
 

@@ -18,10 +18,10 @@ from core.webhooks.event import type_name
 def read_endpoints(*, caller: Caller, doors: Doors, limit: int, cursor: str | None) -> dict[str, Any]:
     """Return a page of endpoints, newest first."""
     caller.require(Scope.WEBHOOKS_READ)
-    before = read_cursor(cursor, {})
+    before = read_cursor(cursor, of="webhook_endpoints")
     with doors.database.transaction() as session:
         rows = webhooks.list_endpoints(session, caller.tenant_id, limit=limit + 1, before=before)
-    return page([describe_endpoint(row) for row in rows], limit=limit, key="id", filters={})
+    return page([describe_endpoint(row) for row in rows], of="webhook_endpoints", limit=limit)
 
 
 def read_endpoint(endpoint_id: str, *, caller: Caller, doors: Doors) -> dict[str, Any]:
@@ -48,13 +48,13 @@ def read_deliveries(  # noqa: PLR0913 - which, who, where, and which part of the
     """
     caller.require(Scope.WEBHOOKS_READ)
     filters = {"endpoint": endpoint_id, "state": state}
-    before = read_cursor(cursor, filters)
+    before = read_cursor(cursor, of="deliveries", filters=filters)
     with doors.database.transaction() as session:
         endpoint = webhooks.find_endpoint(session, caller.tenant_id, endpoint_id)
         if endpoint is None:
             raise WebhookEndpointNotFound
         rows = deliveries.list_deliveries(session, endpoint, limit=limit + 1, before=before, state=state)
-    return page([describe_delivery(row) for row in rows], limit=limit, key="id", filters=filters)
+    return page([describe_delivery(row) for row in rows], of="deliveries", limit=limit, filters=filters)
 
 
 def describe_endpoint(row: Row[Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, select
 from core.audit.entry import Action
 from core.domain.deletion import RequestState
 from core.persistence import audit, requests
+from core.persistence.database import unhurried
 from core.use_cases.doors import Doors
 from core.use_cases.keep_ledger import (
     note_asked,
@@ -31,6 +32,7 @@ def rebuild_ledger(doors: Doors) -> int:
         return 0
     written = 0
     with doors.database.transaction() as session:
+        unhurried(session)
         for row in _everyone(session):
             _write(session, doors, row)
             written += 1

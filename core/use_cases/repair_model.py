@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from core.domain.access import Caller, Scope
-from core.domain.errors import ModelNotFound
+from core.domain.checkpoint import Mode
+from core.domain.errors import ModelNotFound, WrongMode
 from core.domain.model import Recipe
 from core.persistence import models
 from core.use_cases.answer_once import Answer, OnceKey, answer_once
@@ -34,6 +35,8 @@ def repair_model(model: str, *, caller: Caller, once: OnceKey, doors: Doors) -> 
         found = models.find_model(session, caller.tenant_id, model)
         if found is None:
             raise ModelNotFound
+        if found.mode != Mode.EXACT:
+            raise WrongMode("only models that were trained in slices are repaired")
         held = models.lock_model(session, found.id)
         if models.find_backbone(session, held.tenant_id, held.backbone_key) is None:
             add_build_job(session, doors, held.tenant_id, held.id)

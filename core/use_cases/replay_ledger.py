@@ -22,7 +22,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select, text
 
 from core.audit.entry import Action, Actor, ActorKind
-from core.domain.deletion import ENDED, CopiesPolicy, RequestEvent, RequestState, WaitReason
+from core.domain.deletion import ENDED, CopiesPolicy, RequestEvent, RequestKind, RequestState, WaitReason
 from core.domain.errors import IllegalMove, LedgerDamaged, LogForked, RequestNotCancellable, Unusable
 from core.persistence import audit, datasets, jobs, models, requests, tenants
 from core.persistence.requests import ErasureKind
@@ -50,6 +50,11 @@ class Asked:
     @property
     def id(self) -> str:
         return str(self.note["request"])
+
+    @property
+    def kind(self) -> RequestKind:
+        """Notes of the time before there were two kinds do not say."""
+        return RequestKind(self.note.get("kind", RequestKind.DATA_DELETION))
 
     @property
     def received_at(self) -> datetime:
@@ -214,6 +219,8 @@ def _write_again(session: Connection, doors: Doors, remembered: Remembered, aske
         received_at=asked.received_at,
         scope_models=note["models"],
         copies_policy=note["copies"],
+        kind=asked.kind,
+        unlearning=note.get("unlearning"),
     )
     if asked.came_to_nothing:
         _end(session, asked)
@@ -225,6 +232,10 @@ def _resolve_again(session: Connection, remembered: Remembered, asked: Asked) ->
     Rows of an owner who consented anew since are left, except those that the request named.
     """
     note, tenant = asked.note, asked.note["tenant"]
+    if asked.kind is RequestKind.CONCEPT_SUPPRESSION:
+        named = [models.find_model(session, tenant, model) for model in note["models"] or ()]
+        known = [model for model in named if model is not None]
+        return Resolved(owners=frozenset(), records=[], models=known, copies=0)
     owners = frozenset(bytes.fromhex(owner) for owner in note["owners"])
     still_out = {one for one in owners if not remembered.consented_after(tenant, one, asked.received_at)}
     rows = datasets.records_of_owners(session, tenant, still_out) if still_out else []
@@ -256,6 +267,8 @@ def _take_further(session: Connection, doors: Doors, asked: Asked) -> bool:
         affected = models.models_on(session, request.tenant_id, {row.dataset_id for row in rows})
         scope = request.scope_models
         ids = [model.id for model in affected if scope is None or model.id in scope]
+        if asked.kind is RequestKind.CONCEPT_SUPPRESSION:
+            ids = list(scope or ())  # it is about no records
         schedule(session, request, ids, RequestEvent.APPROVED, attempts=attempts)
         return True
     if request.wait_reason == WaitReason.JOB_DEAD and asked.keys:
@@ -298,7 +311,7 @@ def _erase_lost_rows(session: Connection, doors: Doors, asked: Asked) -> int:
         if not rest:
             continue
         datasets.erase_records(session, tenant, block.dataset_id, records, request_id=asked.id)
-        datasets.mark_block_erased(session, block.dataset_id, bytes(block.owner), public=block.public)
+        datasets.mark_block_erased(session, block)
         order = {"tenant_id": tenant, "key_id": block.key_id, "kind": ErasureKind.BLOCK, "request_id": asked.id}
         requests.order_erasures(session, [{**order, "object_digest": None}])
         lost += len(rest)

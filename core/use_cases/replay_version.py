@@ -1,7 +1,8 @@
 """Prove a version by replay: train its nodes again from the retained rows, and compare the tensors. Loads torch.
 
-    manifest ─▶ a sample of its nodes ─▶ each with all its ancestors, from the bare backbone down, from rows that are
-    here now ─▶ key, fed data and tensors against what the manifest names, and against what lies in the store
+    manifest ─▶ its backbone, from the public rows that are here now (`replay_backbone.py`) ─▶ a sample of its nodes ─▶
+    each with all its ancestors, from the bare backbone down, from rows that are here now ─▶ key, fed data and tensors
+    against what the manifest names, and against what lies in the store
 
 No stored node is built upon: a parent that was tampered with would vouch for its children. In the environment in which
 a node was trained its tensors must be equal bit for bit. In another one they are compared within a tolerance, and the
@@ -19,21 +20,22 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row
 
-from core.domain.errors import (
-    Impossible,
-    KeyDestroyed,
-    ModelNotFound,
-    ObjectMissing,
-    OvertakenByDeletion,
-    SealBroken,
-    VersionNotFound,
-)
+from core.domain.checkpoint import is_checkpoint_manifest
+from core.domain.errors import Impossible, KeyDestroyed, ModelNotFound, OvertakenByDeletion, VersionNotFound, WrongMode
 from core.domain.manifest import Manifest, NodeEntry
 from core.domain.model import TRAINER_PROTOCOL
 from core.persistence import models, nodes, versions
 from core.persistence.nodes import NodeState
 from core.unlearning.exact.node_spec import NodeSpec
 from core.use_cases.doors import Doors
+from core.use_cases.replay_backbone import (
+    TOLERANCE,
+    ReplayedBackbone,
+    differing,
+    distance_between,
+    opened,
+    replay_backbone,
+)
 from core.use_cases.shard_plan import ShardPlan, read_plan
 
 if TYPE_CHECKING:
@@ -41,9 +43,6 @@ if TYPE_CHECKING:
     from core.unlearning.exact.activations import SliceActivations
     from core.unlearning.exact.training import TrainedNode
 
-TOLERANCE = 5e-3
-"""Largest distance between a tensor and its replay in another environment, relative to the tensor's norm. Measured: 1.4e-4
-between two instruction sets of one processor, in the smallest of a tiny node's factors."""
 Progress = Callable[[float, str], None]
 
 
@@ -61,7 +60,7 @@ class Flaw(StrEnum):
     STORE = "store"
     """The stored tensors are not those that the manifest names, or do not open."""
     BACKBONE = "backbone"
-    """The stored backbone is not the one that the manifest names."""
+    """The stored backbone is not the one that the manifest names, or training it again gives another one."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,10 @@ class Replay:
     replayed: list[ReplayedNode] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     """Nodes of the sample that a deletion switched off since."""
+    backbone: ReplayedBackbone | None = None
+    """What all nodes stand on; None until it was looked at."""
     flaws: list[Flaw] = field(default_factory=list)
-    """Of what all nodes stand on."""
+    """Of the backbone."""
 
     @property
     def holds(self) -> bool:
@@ -135,6 +136,8 @@ def replay_version(
     """
     with doors.database.transaction() as session:
         model, row = _find(session, version)
+        if is_checkpoint_manifest(row.manifest):
+            raise WrongMode("a checkpoint's version names no nodes that could be trained again")
         known = nodes.nodes_by_key(session, model.id, [one["key"] for one in row.manifest["nodes"]])
         backbone = models.find_backbone(session, model.tenant_id, model.backbone_key)
     manifest = Manifest.from_json(row.manifest)
@@ -146,6 +149,7 @@ def replay_version(
     if chosen and not here:
         raise Impossible("every node was switched off by deletions since, and what they learned from is gone")
     from core.modelling.determinism import environment, pinned
+    from core.modelling.tensors import tensor_digest
 
     recorded = {
         key: node.environment or (backbone.training["environment"] if backbone else None) for key, node in known.items()
@@ -156,9 +160,14 @@ def replay_version(
         model.id, row.id, row.number, row.manifest_digest, nodes=len(manifest.nodes), environment=environment()
     )
     replay.gone = [one.key for one in gone]
-    if backbone is None or _stored_digest(doors, backbone) != manifest.backbone:
+    stored = opened(doors, backbone) if backbone is not None else None
+    if backbone is None or stored is None or tensor_digest(stored) != manifest.backbone:
         replay.flaws.append(Flaw.BACKBONE)
         return replay
+    progress(0.0, "backbone")
+    replay.backbone = replay_backbone(doors, model, backbone, stored)
+    if replay.backbone.flawed:
+        replay.flaws.append(Flaw.BACKBONE)
     machine = _Machine(doors, model.id, manifest, known, recorded)
     try:
         for node in machine.in_order(here, progress):
@@ -182,21 +191,22 @@ class _Machine:
         self.doors, self.model_id, self.known, self.recorded = doors, model_id, known, recorded
         self.entries = {one.key: one for one in manifest.nodes}
         self._plan: ShardPlan | None = None
+        self._ground: tuple[int, int] | None = None
         self._activations: SliceActivations | None = None
         self._trained: dict[str, tuple[NodeSpec, TrainedNode]] = {}
         self._done, self._work = 0, 1
 
     def in_order(self, wanted: Iterable[NodeEntry], progress: Progress) -> Iterable[ReplayedNode]:
         # Shallow ones first within a shard: each boundary's activations are computed once.
-        chosen = sorted(wanted, key=lambda one: (one.shard, one.depth, one.slices, one.key))
+        chosen = sorted(wanted, key=lambda one: (*self._ground_of(one), one.depth, one.slices, one.key))
         needed = {link.key for one in chosen for link in self._chain(one)}
         self._work = max(len(needed), 1)
         for one in chosen:
             yield self._judged(one, progress)
 
     def _judged(self, entry: NodeEntry, progress: Progress) -> ReplayedNode:
-        if self._plan is None or self._plan.shard != entry.shard:
-            self._open(entry.shard)
+        if self._ground != self._ground_of(entry):
+            self._open(*self._ground_of(entry))
         assert self._plan is not None  # noqa: S101 - opened just now
         stored = self._stored(entry)
         differs = self._differing(entry)
@@ -214,14 +224,16 @@ class _Machine:
 
         if any(link.slice_roots != self._plan.ground.roots_of(link.slices) for link in self._chain(entry)):
             return judged(None, Flaw.SLICES)
+        from core.modelling.tensors import tensor_digest
+
         spec, again = self._train(entry, progress)
-        distance = _distance(stored, again.tensors) if stored is not None else None
+        distance = distance_between(stored, again.tensors) if stored is not None else None
         flaws = []
         if spec.key != entry.key:
             flaws.append(Flaw.KEY)
         if again.data_digest != entry.data_digest:
             flaws.append(Flaw.DATA)
-        if stored is None or _digest(stored) != entry.tensor_digest:
+        if stored is None or tensor_digest(stored) != entry.tensor_digest:
             flaws.append(Flaw.STORE)
         # In another environment the stored tensors stand for the digest that they were just found to have.
         same = distance is not None and distance <= TOLERANCE if differs else again.tensor_digest == entry.tensor_digest
@@ -235,11 +247,16 @@ class _Machine:
             line.append(self.entries[line[-1].parent])
         return line[::-1]
 
-    def _open(self, shard: int) -> None:
+    def _ground_of(self, entry: NodeEntry) -> tuple[int, int]:
+        """Return a node's shard, and the version of the data set that it learned from."""
+        return entry.shard, self.known[entry.key].dataset_version
+
+    def _open(self, shard: int, version: int) -> None:
         from core.use_cases.open_shard import open_activations
 
         with self.doors.database.transaction() as session:
-            self._plan = read_plan(session, self.doors, self.model_id, shard)
+            self._plan = read_plan(session, self.doors, self.model_id, shard, version=version)
+        self._ground = shard, version
         self._activations = open_activations(self.doors, self._plan)
         self._trained = {}
 
@@ -264,20 +281,12 @@ class _Machine:
 
     def _stored(self, entry: NodeEntry) -> NamedTensors | None:
         row = self.known[entry.key]
-        return _opened(self.doors, row)
+        return opened(self.doors, row)
 
     def _differing(self, entry: NodeEntry) -> tuple[str, ...]:
         """Return which parts of the environment differ for the node or any of its ancestors."""
-        from core.modelling.determinism import environment
-
-        here, found = environment(), set()
-        for link in self._chain(entry):
-            place = self.recorded.get(link.key)
-            if place is None:
-                found.add("unrecorded")
-            else:
-                found |= {part for part in here if place.get(part) != here[part]}
-        return tuple(sorted(found))
+        places = (self.recorded.get(link.key) for link in self._chain(entry))
+        return differing(places, self.doors.settings.trainer_device)
 
 
 def _find(session: Connection, version: str) -> tuple[Row[Any], Row[Any]]:
@@ -302,33 +311,3 @@ def _sample(entries: Iterable[NodeEntry], sample: int | None) -> list[NodeEntry]
         return listed
     # Nobody can know beforehand which nodes will be looked at.
     return secrets.SystemRandom().sample(listed, sample)
-
-
-def _opened(doors: Doors, row: Row[Any]) -> NamedTensors | None:
-    from core.modelling.tensors import from_bytes
-
-    try:
-        return from_bytes(doors.get_sealed(row.data_key_id, row.object_digest))
-    except (KeyDestroyed, ObjectMissing, SealBroken):
-        return None
-
-
-def _stored_digest(doors: Doors, row: Row[Any]) -> str | None:
-    tensors = _opened(doors, row)
-    return _digest(tensors) if tensors is not None else None
-
-
-def _digest(tensors: NamedTensors) -> str:
-    from core.modelling.tensors import tensor_digest
-
-    return tensor_digest(tensors)
-
-
-def _distance(left: NamedTensors, right: NamedTensors) -> float | None:
-    """Return the largest distance of any two tensors of one name, relative to the left one's norm; None: other shapes."""
-    if {name: tensor.shape for name, tensor in left.items()} != {name: tensor.shape for name, tensor in right.items()}:
-        return None
-    return max(
-        float((tensor.double() - right[name].double()).norm()) / max(float(tensor.double().norm()), 1e-12)
-        for name, tensor in left.items()
-    )

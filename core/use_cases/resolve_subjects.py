@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from core.domain.deletion import CopiesPolicy, DeletedRecord
+from core.domain.deletion import CopiesPolicy, DeletedRecord, RequestKind
 from core.domain.errors import DatasetNotFound, ModelNotFound, SubjectMissing
 from core.domain.model import Recipe
 from core.domain.references import owner_reference, record_reference
 from core.lattice.placement import place
 from core.persistence import datasets, models, requests
-from core.persistence.database import CLOCK
-from core.persistence.round_trips import together
+from core.persistence.round_trips import Question, together
 from core.use_cases.doors import Doors
 
 
@@ -46,6 +45,11 @@ class DeletionOrder:
     copies: CopiesPolicy = CopiesPolicy.REPORT
     external_id: str | None = None
     regulation: str | None = None
+    kind: RequestKind = RequestKind.DATA_DELETION
+    concept: str | None = None
+    """concept_suppression: id or name of the data set whose rows show the concept."""
+    method: Mapping[str, Any] | None = None
+    """On models in approximate mode: this method and its settings, in place of those that their policies rank."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,6 @@ class Resolved:
     """Records of other owners with identical content; among `records` already when the policy says expand."""
     related: list[str] = field(default_factory=list)
     """Earlier requests about the same owners: linked, never a reason to drop this one."""
-    at: datetime | None = None
-    """When this was so, by the database's clock."""
 
     @property
     def in_backbone(self) -> bool:
@@ -71,31 +73,58 @@ class Resolved:
         return any(row.public and row.dataset_id in learned for row in self.records)
 
 
-def resolve_subjects(session: Connection, doors: Doors, tenant_id: str, order: DeletionOrder) -> Resolved:
-    """Look up an order's subjects.
+def named_owners(doors: Doors, tenant_id: str, order: DeletionOrder) -> frozenset[bytes]:
+    """Return the references of those whom an order names by an identity.
 
     Raises:
-        SubjectMissing: the order names nobody.
-        DatasetNotFound, ModelNotFound: it names what does not exist.
+        SubjectMissing: the order names nobody, nor any record.
     """
     if not order.identities and not any(subject.record_ids for subject in order.records):
         raise SubjectMissing
     key = doors.tenant_key(tenant_id)
-    owners = frozenset(owner_reference(key, one.identity_type, one.value) for one in order.identities)
-    rows, [clock] = together(session, datasets.owned_by(tenant_id, owners), (CLOCK, {}))
-    for subject in order.records:
-        dataset = datasets.find_dataset(session, tenant_id, subject.dataset)
-        if dataset is None:
-            raise DatasetNotFound
-        references = [record_reference(key, record_id) for record_id in subject.record_ids]
-        rows += datasets.records_by_reference(session, tenant_id, dataset.id, references)
-    learned = {row.dataset_id for row in rows}
-    copies, everyone, related = together(
-        session,
-        datasets.alike(tenant_id, {row.content for row in rows}),
-        models.learned_from(tenant_id, learned),
+    return frozenset(owner_reference(key, one.identity_type, one.value) for one in order.identities)
+
+
+def subject_questions(tenant_id: str, owners: frozenset[bytes]) -> list[Question]:
+    """Return what `resolve_subjects` asks first; it can be asked before, with something else."""
+    return [
+        datasets.owned_by(tenant_id, owners),
+        datasets.alike_to_owned(tenant_id, owners),
+        models.learned_from_owned(tenant_id, owners),
         requests.about(tenant_id, owners),
-    )
+    ]
+
+
+def resolve_subjects(  # noqa: PLR0913, PLR0917 - where, who, and what is known of it already
+    session: Connection,
+    doors: Doors,
+    tenant_id: str,
+    order: DeletionOrder,
+    owners: frozenset[bytes],
+    answers: Sequence[list[Any]] = (),
+) -> Resolved:
+    """Look up an order's subjects.
+
+    Args:
+        session: a transaction.
+        doors: the outside.
+        tenant_id: whose data sets are looked through.
+        order: what is to be forgotten.
+        owners: its `named_owners`.
+        answers: to `subject_questions`, if they were asked in this transaction already.
+
+    Raises:
+        DatasetNotFound, ModelNotFound: it names what does not exist.
+    """
+    rows, copies, everyone, related = answers or together(session, *subject_questions(tenant_id, owners))
+    if order.records:
+        rows = rows + _named_records(session, doors, tenant_id, order)
+        copies, everyone = together(
+            session,
+            datasets.alike(tenant_id, {row.content for row in rows}),
+            models.learned_from(tenant_id, {row.dataset_id for row in rows}),
+        )
+    learned = {row.dataset_id for row in rows}
     records, count = _expanded(owners, rows, copies, order.copies)
     if any(row.dataset_id not in learned for row in records):
         everyone = models.models_on(session, tenant_id, {row.dataset_id for row in records})
@@ -105,8 +134,19 @@ def resolve_subjects(session: Connection, doors: Doors, tenant_id: str, order: D
         models=_affected(session, tenant_id, order, everyone),
         copies=count,
         related=[row.request_id for row in related],
-        at=clock.now,
     )
+
+
+def _named_records(session: Connection, doors: Doors, tenant_id: str, order: DeletionOrder) -> list[Row[Any]]:
+    """Return the records that an order names one by one."""
+    key, rows = doors.tenant_key(tenant_id), []
+    for subject in order.records:
+        dataset = datasets.find_dataset(session, tenant_id, subject.dataset)
+        if dataset is None:
+            raise DatasetNotFound
+        references = [record_reference(key, record_id) for record_id in subject.record_ids]
+        rows += datasets.records_by_reference(session, tenant_id, dataset.id, references)
+    return rows
 
 
 def with_copies(

@@ -10,12 +10,20 @@ from core.persistence import jobs
 from core.use_cases.build_model import build_model
 from core.use_cases.doors import Doors
 from core.use_cases.look_after import end_badly
+from core.use_cases.qualify_model import qualify_model
+from core.use_cases.run_method import run_method
 from core.use_cases.train_node import train_node
 from core.use_cases.train_shard import train_shard
 from core.use_cases.workbench import Workbench
 
 log = structlog.get_logger()
-WORK = {JobKind.BUILD: build_model, JobKind.TRAIN_SHARD: train_shard, JobKind.TRAIN_NODE: train_node}
+WORK = {
+    JobKind.BUILD: build_model,
+    JobKind.TRAIN_SHARD: train_shard,
+    JobKind.TRAIN_NODE: train_node,
+    JobKind.RUN_METHOD: run_method,
+    JobKind.QUALIFY: qualify_model,
+}
 
 
 def run_computation(job_id: str, fence: int, *, doors: Doors, bench: Workbench | None = None) -> None:

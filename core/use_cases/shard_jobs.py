@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Row
 from core.domain.identifiers import new_identifier
 from core.domain.job import JobKind
 from core.domain.model import ModelState, Recipe
-from core.persistence import budgets, jobs, models, nodes, versions
+from core.persistence import budgets, job_questions, jobs, models, nodes, versions
 from core.unlearning.exact.node_spec import NodeSpec
 from core.use_cases.doors import Doors
 from core.use_cases.publish_version import publish_version
@@ -103,13 +103,13 @@ def go_on(session: Connection, doors: Doors, model: Row[Any], plan: ShardPlan, s
 
 def forget_once(session: Connection, model: Row[Any]) -> None:
     """Let a model whose repair is off, and that was to be repaired this once, be left alone again when nothing is open."""
-    if model.repair_once and not jobs.is_open(session, model.id, f"{model.id}/"):
+    if model.repair_once and not job_questions.is_open(session, model.id, f"{model.id}/"):
         models.repair_once(session, model.id, wanted=False)
 
 
 def is_at_rest(session: Connection, model: Row[Any], shard: int) -> bool:
     """Whether no node of a shard waits or is being trained, be it that none is missing or that one could not be."""
-    return not jobs.is_open(session, model.id, f"{model.id}/{shard}/")
+    return not job_questions.is_open(session, model.id, f"{model.id}/{shard}/")
 
 
 def publish_shards(session: Connection, model: Row[Any], job: Row[Any]) -> None:
@@ -137,7 +137,7 @@ def _add_node_jobs(  # noqa: PLR0913
     whole: bool,
 ) -> int:
     model, names = plan.model, {spec.key: f"{plan.model.id}/{plan.shard}/{spec.key}" for spec in specs}
-    asked = jobs.open_subjects(session, names.values())
+    asked = job_questions.open_subjects(session, names.values())
     idle = plan.ordered([spec for spec in specs if names[spec.key] not in asked], urgent)
     wishes = [(spec, spec.key in urgent) for spec, _ in idle]
     paid = affordable(session, model, plan.shard, wishes, whole=whole)

@@ -106,8 +106,15 @@ class ShardPlan:
             raise OvertakenByDeletion
 
 
-def read_plan(session: Connection, doors: Doors, model_id: str, shard: int) -> ShardPlan:
+def read_plan(session: Connection, doors: Doors, model_id: str, shard: int, *, version: int | None = None) -> ShardPlan:
     """Note everything that training one shard depends on.
+
+    Args:
+        session: a transaction.
+        doors: the outside.
+        model_id: which model.
+        shard: which of its shards.
+        version: of the data set, for a replay; None: the one that the model learns from.
 
     Raises:
         NoBackboneYet: it is still being built.
@@ -119,10 +126,11 @@ def read_plan(session: Connection, doors: Doors, model_id: str, shard: int) -> S
     dataset = datasets.find_dataset(session, model.tenant_id, model.dataset_id)
     if backbone is None or dataset is None:
         raise NoBackboneYet
-    leaves, places = slice_leaves(session, doors, model)
+    version = model.dataset_version if version is None else version
+    leaves, places = slice_leaves(session, doors, model, version=version)
     mine = [leaves[Place(shard, number)] for number in range(recipe.slices)]
     blocks: dict[int, list[Row[Any]]] = {number: [] for number in range(recipe.slices)}
-    for block in datasets.live_blocks(session, model.dataset_id, public=False):
+    for block in datasets.live_blocks(session, model.dataset_id, public=False, version=version):
         where = places.get(bytes(block.owner))
         if where is not None and where.shard == shard:
             blocks[where.slice].append(block)

@@ -22,7 +22,7 @@ from core.domain.model import ModelState, Recipe
 from core.domain.repair import RepairBudget, RepairMode
 from core.lattice.cost import slice_epochs
 from core.lattice.families import family_of
-from core.persistence import budgets, jobs, models, nodes
+from core.persistence import budgets, job_questions, models, nodes
 from core.unlearning.exact.node_spec import NodeSpec
 
 RESTORES_DEPTH = 1000
@@ -98,7 +98,7 @@ def open_purse(session: Connection, model: Row[Any]) -> Purse | None:
         depths={shard: depths.get(shard, 0) for shard in range(recipe.shards)},
         taken={shard: row.slice_epochs for shard, row in shares.items()},
         wishes={shard: (row.wanted, bool(row.restores)) for shard, row in shares.items() if row.wanted is not None},
-        restoring=jobs.shards_at_work(session, model.id, at_least=RESTORES_DEPTH),
+        restoring=job_questions.shards_at_work(session, model.id, at_least=RESTORES_DEPTH),
     )
 
 

@@ -14,11 +14,12 @@ from sqlalchemy import Connection, Row
 
 from core.audit.sorted_tree import commit
 from core.domain.access import Caller, Scope
+from core.domain.checkpoint import Mode
 from core.domain.errors import DatasetNotFound, SubjectMissing
 from core.domain.model import Recipe
 from core.domain.references import owner_reference, record_reference
 from core.lattice.placement import Place, place
-from core.persistence import datasets, lineage, models, versions
+from core.persistence import checkpoints, datasets, lineage, models, versions
 from core.persistence.nodes import NodeState, drafts_of
 from core.use_cases.doors import Doors
 from core.use_cases.resolve_subjects import DeletionOrder
@@ -45,6 +46,9 @@ def trace_subject(order: DeletionOrder, *, caller: Caller, doors: Doors) -> dict
         exported: list[dict[str, Any]] = []
         gone = 0
         for model in models.list_models(session, caller.tenant_id):
+            if model.mode == Mode.APPROXIMATE:
+                live += _checkpoint(session, model, subject)
+                continue
             trace = _Trace(session, doors, model, subject)
             seen, dead = trace.nodes()
             live += seen
@@ -85,14 +89,28 @@ def _rows(session: Connection, tenant_id: str, subject: _Subject) -> Iterator[di
     blocks = {row.key_id: row for row in lineage.blocks_ever(session, tenant_id, owners) if row.erased_at is not None}
     # Erased, and openable until a worker destroys the key.
     doomed = {
-        (blocks[key].dataset_id, bytes(blocks[key].owner), blocks[key].public)
+        (blocks[key].dataset_id, bytes(blocks[key].owner), blocks[key].public, blocks[key].version)
         for key in lineage.keys_not_destroyed_yet(session, blocks)
     }
     for dataset_id in sorted({row.dataset_id for row in subject.records}):
         mine = [row for row in subject.records if row.dataset_id == dataset_id]
-        kept = sum(row.erased_at is None or (dataset_id, bytes(row.owner), row.public) in doomed for row in mine)
+        kept = sum(
+            row.erased_at is None or (dataset_id, bytes(row.owner), row.public, row.version) in doomed for row in mine
+        )
         if kept:
             yield {"kind": "rows", "id": dataset_id, "model": None, "records": kept, "made_at": None}
+
+
+def _checkpoint(session: Connection, model: Row[Any], subject: _Subject) -> Iterator[dict[str, Any]]:
+    """Yield what is alive of a checkpoint that learned from the subject and was not made to forget it."""
+    mine = {bytes(row.record) for row in subject.records if row.dataset_id == model.dataset_id}
+    left = mine - {bytes(row.record) for row in models.graves(session, model.id, mine)}
+    if not left:
+        return
+    served = checkpoints.live_checkpoint(session, model.id)
+    if served is not None:
+        made_at = moment(served.created_at)
+        yield {"kind": "checkpoint", "id": served.id, "model": model.id, "records": len(left), "made_at": made_at}
 
 
 class _Trace:
@@ -107,7 +125,7 @@ class _Trace:
         key = doors.keys.get(model.placement_key_id)
         self.private: dict[Place, list[Row[Any]]] = {}
         for row in self.mine:
-            if not row.public:
+            if not row.public and row.version <= model.dataset_version:
                 where = place(key, bytes(row.owner), shards=recipe.shards, slices=recipe.slices)
                 self.private.setdefault(where, []).append(row)
         references = [bytes(row.record) for row in self.mine]
@@ -141,6 +159,7 @@ class _Trace:
         return any(
             bytes(row.record) not in self.buried or node.created_at < self.buried[bytes(row.record)]
             for row in self.private[where]
+            if row.version <= node.dataset_version
         )
 
     def backbone(self) -> Iterator[dict[str, Any]]:

@@ -106,23 +106,15 @@ def _refused(session: Connection, doors: Doors, model: Row[Any], spec: NodeSpec 
 
 def _train(job: Row[Any], doors: Doors, bench: Workbench, plan: ShardPlan, spec: NodeSpec) -> None:
     from core.modelling.determinism import pinned
-    from core.unlearning.exact import training
+    from core.use_cases.train_together import train_together
 
     pinned(doors.settings.trainer_threads)
     try:
-        activations = bench.activations(doors, plan)
-        parents = bench.chain(doors, plan, spec.parent_key)
+        trained = train_together(doors, bench, plan, spec, progress=_reporter(job, doors, plan, spec))
     except ObjectMissing:
         with doors.database.transaction() as session:
             plan.refuse_overtaken(session, spec.slices)
         raise
-    trained = training.train_node(
-        spec,
-        activations=activations,
-        parents=parents,
-        recipe=plan.recipe,
-        progress=_reporter(job, doors, plan, spec),
-    )
     reach("after_training")
     _commit(job, doors, plan, spec, trained)
     reach("after_node_commit")
@@ -140,7 +132,7 @@ def _reporter(job: Row[Any], doors: Doors, plan: ShardPlan, spec: NodeSpec) -> C
         said = time.monotonic()
         with doors.database.transaction() as session:
             plan.refuse_overtaken(session, spec.slices)
-            progress = {"stage": "node", "done": epoch, "total": plan.recipe.node.epochs}
+            progress = {"stage": "node", "done": epoch, "total": plan.recipe.epochs}
             if not jobs.report_progress(session, job.id, job.fence, progress):
                 raise StaleFence
 
@@ -188,7 +180,7 @@ def _commit(job: Row[Any], doors: Doors, plan: ShardPlan, spec: NodeSpec, traine
 def _keep(  # noqa: PLR0913, PLR0917 - everything that one commit says
     job: Row[Any], doors: Doors, plan: ShardPlan, spec: NodeSpec, trained: TrainedNode, sealed: dict[str, str]
 ) -> None:
-    from core.modelling.determinism import environment
+    from core.modelling.determinism import device_of, environment
 
     entry = NodeEntry(
         key=spec.key,
@@ -210,16 +202,17 @@ def _keep(  # noqa: PLR0913, PLR0917 - everything that one commit says
             **sealed,
             tenant_id=model.tenant_id,
             model_id=model.id,
+            dataset_version=plan.model.dataset_version,
             job_id=job.id,
             fence=job.fence,
             records=trained.records,
             epochs=trained.epochs,
             seconds=trained.seconds,
-            environment=environment(),
+            environment=environment(device_of(doors.settings.trainer_device)),
         )
         nodes.drop_draft(session, sealed["data_key_id"])
         settle(session, model, spec, job, trained.seconds)
-        total = plan.recipe.node.epochs
+        total = plan.recipe.epochs
         progress = {"stage": "node", "done": total, "total": total}
         jobs.move(session, held, JobEvent.CONCLUDED, progress=progress, peak_memory_bytes=jobs.peak_memory_bytes())
         go_on(session, doors, model, plan, spec, held)

@@ -15,6 +15,7 @@ from core.use_cases.shard_plan import ShardPlan, read_plan
 if TYPE_CHECKING:
     from core.unlearning.exact.activations import SliceActivations
     from core.unlearning.exact.nodes import NodeTensors
+    from core.unlearning.exact.training import TrainedNode
 
 
 class Workbench:
@@ -24,10 +25,11 @@ class Workbench:
         self._plan: ShardPlan | None = None
         self._activations: SliceActivations | None = None
         self._tensors: dict[str, NodeTensors] = {}
+        self._ahead: dict[str, TrainedNode] = {}
 
     def clear(self) -> None:
         """Put everything away: rows must not stay open longer than they are needed."""
-        self._plan, self._activations, self._tensors = None, None, {}
+        self._plan, self._activations, self._tensors, self._ahead = None, None, {}, {}
 
     def plan(self, doors: Doors, model_id: str, shard: int) -> ShardPlan:
         """Return the shard as it is now; what was opened stays open only if no deletion touched the shard since.
@@ -79,3 +81,11 @@ class Workbench:
     def keep(self, key: str, tensors: NodeTensors) -> None:
         """Remember a node that was just committed: its children come next."""
         self._tensors[key] = tensors
+
+    def lay(self, key: str, node: TrainedNode) -> None:
+        """Put a node ready that was trained beside another one, for its own job."""
+        self._ahead[key] = node
+
+    def take(self, key: str) -> TrainedNode | None:
+        """Return a node that was put ready, once; None where there is none."""
+        return self._ahead.pop(key, None)

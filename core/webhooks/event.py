@@ -29,6 +29,7 @@ class EventType(StrEnum):
     DELETION_REQUEST_SCHEDULED = "deletion_request.scheduled"
     DELETION_REQUEST_STARTED = "deletion_request.started"
     DELETION_REQUEST_INFLUENCE_FREE = "deletion_request.influence_free"
+    DELETION_REQUEST_REPLACED = "deletion_request.replaced"
     DELETION_REQUEST_NEEDS_ATTENTION = "deletion_request.needs_attention"
     DELETION_REQUEST_RECOVERED = "deletion_request.recovered"
     DELETION_REQUEST_COMPLETED = "deletion_request.completed"
