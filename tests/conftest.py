@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 
+import hypothesis
 import pytest
+
+# How long an example takes is the machine's business, and no test's: nothing here is a timed test.
+hypothesis.settings.register_profile("lethe", deadline=None)
+hypothesis.settings.load_profile("lethe")
 
 for _name in [name for name in os.environ if name.startswith("LETHE_") and not name.startswith("LETHE_TEST_")]:
     # A developer's own service, or the servers of `python -m tests`, must not become the service under test.

@@ -50,9 +50,12 @@ def planted() -> dict[str, np.ndarray]:
 
 def test_a_deleted_canary_is_found_nowhere_and_nothing_decrypts(tmp_path: Path) -> None:
     directory, backup = tmp_path / "lethe", tmp_path / "backup"
-    with running(directory) as service:
+    with running(directory, LETHE_ACTIVATION_CACHE_MEBIBYTES="64") as service:
         service.upload(rows=planted())
         service.build()
+        # One directory per owner's block, and the canary is one of them.
+        cached = {path.name for path in (directory / "activations").iterdir()}
+        assert len(cached) == world.OWNERS + 1
         shutil.copytree(directory / "objects", backup / "objects")
         shutil.copytree(directory / "keys", backup / "keys")
         # The search can find it: with yesterday's keys, yesterday's objects open.
@@ -72,6 +75,8 @@ def test_a_deleted_canary_is_found_nowhere_and_nothing_decrypts(tmp_path: Path) 
         for secret in (IDENTITY.encode(), RECORD.encode(), PIXELS):
             assert not any(text in dump for text in spellings(secret))
         assert not _blocks_open(directory, backup / "objects", DirectoryKeyStore(directory / "keys"))
+        (gone,) = cached - {path.name for path in (directory / "activations").iterdir()}
+        assert not DirectoryKeyStore(directory / "keys").exists(gone)
         time.sleep(0.5)
     # Database files and write-ahead log, objects, keys, logs and whatever else lies in the directory.
     assert found_in(directory) == []

@@ -19,6 +19,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 TINY = ("--shards", "2", "--slices", "2", "--layers", "2", "--width", "16", "--epochs", "1", "--backbone-epochs", "2")
+ENCODER_FILES = {"config.json", "model.safetensors", "tokenizer.json"}
 PROMISED = {
     "e1_milliseconds",
     "e1_milliseconds_p95",
@@ -185,6 +186,37 @@ def test_a_table_is_shown_as_images_are(tmp_path: Path, task: str, kind: str, he
     page = (directory / "report.html").read_text()
     assert "patient-24" not in page + json.dumps(found)  # the second of two among 48
     assert head in lethe("demo", "--help").stdout
+
+
+def test_posts_are_shown_as_images_are(tmp_path: Path) -> None:
+    small = ("--shards", "2", "--slices", "2", "--epochs", "1", "--deletions", 2)
+    done = lethe("demo", "--task", "text", "--json", "--directory", tmp_path / "demo", *small)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert None not in [found[name] for name in PROMISED]
+    assert (found["certificate_verified"], found["log_verified"]) == (True, True)
+    assert (found["predictions_failed"], found["predictions_stale"], found["dead_nodes_served"]) == (0, 0, 0)
+    assert all(one["recalled"] is None for one in found["deletions"])
+    assert {path.name for path in (tmp_path / "demo" / "base-model").iterdir()} == ENCODER_FILES
+    assert "author-36" not in (tmp_path / "demo" / "report.html").read_text()
+
+
+def test_a_language_model_no_longer_completes_what_somebody_deleted_had_taught_it(tmp_path: Path) -> None:
+    small = ("--shards", "1", "--slices", "2", "--deletions", 1)
+    done = lethe("demo", "--task", "lm", "--json", "--directory", tmp_path / "demo", *small)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert None not in [found[name] for name in PROMISED]
+    assert (found["certificate_verified"], found["log_verified"]) == (True, True)
+    [one] = found["deletions"]
+    before, at_e1, after = (one["recalled"][when] for when in ("before", "at_e1", "after_repair"))
+    # The keys of a demo are drawn anew each time, so its figures vary: 0.54 to 0.81 before, at most 0.3 afterwards.
+    assert before["likelihood"] > 0.45
+    assert max(at_e1["likelihood"], after["likelihood"]) < before["likelihood"] - 0.1
+    assert before["said"]
+    assert found["accuracy_after_repair"] > found["accuracy_public"]
+    page = (tmp_path / "demo" / "report.html").read_text()
+    assert f"<td>{before['prompt']} …</td>" in page
 
 
 def test_somebodys_own_arrays_are_shown_likewise(tmp_path: Path) -> None:

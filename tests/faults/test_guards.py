@@ -62,15 +62,15 @@ def a_training_begins(stack: Stack) -> Row[Any]:
 
 def after_training(patch: pytest.MonkeyPatch, then: Callable[[], None]) -> None:
     """Let something happen between the end of the next training and its commit."""
-    train = training.train_node
+    train, where = training.train_node, "core.use_cases.train_together.train_node"
 
     def trained(*node: Any, **how: Any) -> Any:
-        patch.setattr(training, "train_node", train)
+        patch.setattr(where, train)
         done = train(*node, **how)
         then()
         return done
 
-    patch.setattr(training, "train_node", trained)
+    patch.setattr(where, trained)
 
 
 def finish(stack: Stack) -> None:

@@ -76,7 +76,7 @@ def _reaper(patch: Patch) -> None:
     """Nobody frees the jobs of workers that fell silent."""
     from core.persistence import jobs
 
-    patch(jobs, "next_expired", lambda _: None)
+    patch(jobs, "next_expired", lambda *_, **__: None)
 
 
 def _drafts(patch: Patch) -> None:
@@ -109,8 +109,9 @@ def _claim(patch: Patch) -> None:
 def _once(patch: Patch) -> None:
     """A request that is repeated under one Idempotency-Key is another request."""
     from core.persistence import tenants
+    from core.persistence.round_trips import together
 
-    patch(tenants, "claim_idempotency_key", lambda *_, **__: None)
+    patch(tenants, "claim_idempotency_key", lambda session, *others, **_: (None, together(session, *others)))
     patch(tenants, "keep_answer", lambda *_, **__: None)
 
 
@@ -186,10 +187,11 @@ def _database_clock(patch: Patch) -> None:
 
     from core.persistence import jobs
 
-    def next_expired(session: Any) -> Any:
+    def next_expired(session: Any, after: str = "") -> Any:
         now = literal(dt.datetime.fromtimestamp(time.time(), dt.UTC))
         running = select(jobs.jobs).where(jobs.jobs.c.state == "running", jobs.jobs.c.lease_until < now)
-        return session.execute(running.limit(1).with_for_update(skip_locked=True)).first()
+        query = running.where(jobs.jobs.c.id > after).order_by(jobs.jobs.c.id).limit(1)
+        return session.execute(query.with_for_update(skip_locked=True)).first()
 
     patch(jobs, "next_expired", next_expired)
 

@@ -215,4 +215,4 @@ def _until(ask: Callable[[], httpx2.Response], good: Callable[[dict[str, Any]], 
 def test_the_trainer_on_a_gpu_is_the_trainer(deployment: Deployment) -> None:
     one, other = deployment.services["trainer"], deployment.services["trainer-gpu"]
     assert one["command"] == other["command"]
-    assert one["environment"] == other["environment"]
+    assert one["environment"] | {"LETHE_TRAINER_DEVICE": "cuda"} == other["environment"]

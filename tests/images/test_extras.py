@@ -21,12 +21,16 @@ EXTRAS = {
     "sklearn": "demo",
     "pyarrow": "parquet",
     "tokenizers": "worker",
+    "peft": "hugging-face",
+    "transformers": "hugging-face",
 }
 MAY_NEED_AN_EXTRA = (
     "core/modelling/",
     "core/unlearning/",
     "core/use_cases/",
     "core/datasets/parquet.py",
+    "cli/compare_data.py",
+    "cli/compare_plots.py",
     "cli/demo",
     "cli/plan_plots.py",
     "cli/private_postgres.py",

@@ -92,6 +92,41 @@ def test_every_variable_of_ours_is_a_setting(page: dict[str, Any]) -> None:
     assert given <= known
 
 
+ADDRESSES = re.compile(r"LETHE_(DATABASE|BROKER)_(\w+_)?URL")
+"""The page's own servers."""
+DECIDED_HERE = {
+    "LETHE_DATA_DIRECTORY", "LETHE_OBJECT_DIRECTORY", "LETHE_KEY_DIRECTORY", "LETHE_LEDGER_DIRECTORY",  # its volumes
+    "LETHE_HOST", "LETHE_PORT", "LETHE_PREDICTOR_PORT", "LETHE_METRICS_HOST", "LETHE_METRICS_PORT",  # its network
+    "LETHE_QUEUES", "LETHE_TRAINER_DEVICE",  # a service of its own for each
+    "LETHE_ACTIVATION_CACHE_MEBIBYTES", "LETHE_ACTIVATION_CACHE_DIRECTORY",  # containers have no disk for it
+    "LETHE_S3_SECRET_KEY_FILE",  # .env is that file
+    *filter(ADDRESSES.fullmatch, (f"LETHE_{name.upper()}" for name in Settings.model_fields)),
+}  # fmt: skip
+TRAINERS_ONLY = {"LETHE_COMPUTE_SLOTS", "LETHE_TRAINER_THREADS", "LETHE_STACKED_NODES"}
+SETTINGS = sorted({f"LETHE_{name.upper()}" for name in Settings.model_fields} - DECIDED_HERE)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_in_the_env_file_reaches_every_service_that_it_concerns(name: str) -> None:
+    services = our_services(read(FILLED | {name: "from-the-env-file"}))
+    for service, described in services.items():
+        if name in TRAINERS_ONLY and not service.startswith("trainer"):
+            continue
+        if (service, name) == ("prepare", "LETHE_S3_RETRY_SECONDS"):  # the object store may start beside it
+            continue
+        assert described["environment"].get(name) == "from-the-env-file", f"{name} does not reach {service}"
+
+
+def test_what_is_not_decided_here_is_as_it_is_elsewhere(page: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    decided = DECIDED_HERE | set(MUST_BE_SET) | TRAINERS_ONLY | {"LETHE_S3_ENDPOINT", "LETHE_PUBLIC_URL"}
+    for name, value in page["services"]["api"]["environment"].items():
+        monkeypatch.setenv(name, str(value))
+    told, usual = Settings(), Settings.model_construct()
+    for name in Settings.model_fields:
+        if f"LETHE_{name.upper()}" not in decided:
+            assert getattr(told, name) == getattr(usual, name), name
+
+
 def test_our_services_run_bare(page: dict[str, Any]) -> None:
     services = our_services(page)
     assert {"prepare", "api", "dispatcher", "worker", "trainer", "trainer-gpu", "predictor"} == set(services)

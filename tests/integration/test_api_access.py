@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import func, select
 from starlette.testclient import TestClient
 
+from api.acquaintances import MOST, Acquaintances
 from api.app import create_app
 from api.documentation import api_routes, scope_of
+from core.domain import access
 from core.domain.access import Scope
+from core.persistence import requests, tenants
 from core.use_cases.doors import Doors
 from tests.integration import world
 from tests.integration.callers import OTHER_TENANT, bearer, client, key, once, post_deletion, problem, service, subject
@@ -22,16 +28,22 @@ SCOPES = {
     ("POST", "/v1/datasets:upload"): Scope.DATASETS_WRITE,
     ("GET", "/v1/datasets"): Scope.DATASETS_READ,
     ("GET", "/v1/datasets/{dataset}"): Scope.DATASETS_READ,
+    ("POST", "/v1/datasets/{dataset}/versions"): Scope.DATASETS_WRITE,
+    ("POST", "/v1/datasets/{dataset}/versions:upload"): Scope.DATASETS_WRITE,
+    ("GET", "/v1/datasets/{dataset}/versions"): Scope.DATASETS_READ,
     ("POST", "/v1/models"): Scope.MODELS_WRITE,
     ("GET", "/v1/models"): Scope.MODELS_READ,
     ("GET", "/v1/models/{model}"): Scope.MODELS_READ,
     ("PATCH", "/v1/models/{model}"): Scope.MODELS_WRITE,
+    ("POST", "/v1/models/{model}:advance"): Scope.MODELS_WRITE,
     ("GET", "/v1/models/{model}/lineage"): Scope.MODELS_READ,
     ("POST", "/v1/lineage:trace"): Scope.REQUESTS_CREATE,
     ("GET", "/v1/models/{model}/nodes"): Scope.MODELS_READ,
     ("GET", "/v1/models/{model}/versions"): Scope.MODELS_READ,
     ("GET", "/v1/models/{model}/versions/{version}"): Scope.MODELS_READ,
     ("POST", "/v1/plans"): Scope.MODELS_READ,
+    ("GET", "/v1/methods"): Scope.MODELS_READ,
+    ("GET", "/v1/methods/{method_name}"): Scope.MODELS_READ,
     ("POST", "/v1/deletion-requests"): Scope.REQUESTS_CREATE,
     ("POST", "/v1/deletion-requests:preview"): Scope.REQUESTS_CREATE,
     ("POST", "/v1/suppressions:reconsent"): Scope.REQUESTS_APPROVE,
@@ -42,6 +54,10 @@ SCOPES = {
     ("POST", "/v1/deletion-requests/{request_id}:deny"): Scope.REQUESTS_APPROVE,
     ("POST", "/v1/deletion-requests/{request_id}:cancel"): Scope.REQUESTS_CREATE,
     ("POST", "/v1/models/{model}:repair"): Scope.MODELS_WRITE,
+    ("POST", "/v1/models/{model}:qualify"): Scope.MODELS_WRITE,
+    ("GET", "/v1/models/{model}/qualification"): Scope.MODELS_READ,
+    ("GET", "/v1/deletion-requests/{request_id}/attempts"): Scope.REQUESTS_READ,
+    ("POST", "/v1/deletion-requests/{request_id}:waive"): Scope.REQUESTS_APPROVE,
     ("GET", "/v1/jobs"): Scope.JOBS_READ,
     ("POST", "/v1/jobs/{job_id}:cancel"): Scope.MODELS_WRITE,
     ("GET", "/v1/jobs/{job_id}"): Scope.JOBS_READ,
@@ -193,3 +209,38 @@ def test_the_same_identity_and_key_of_two_tenants_are_two_requests(caller: TestC
     assert mine["subject_references"] != theirs["subject_references"]
     assert theirs["related"] == []
     assert post_deletion(caller, 9)["related"] == [mine["id"]]
+
+
+def test_a_caller_who_is_remembered_is_confirmed_by_each_request(doors: Doors) -> None:
+    """Who posted before is not looked up before the body is read: then the transaction itself must ask."""
+    world.built(doors, repair=False)
+    secret = key(doors)
+    with client(doors) as caller:
+
+        def post(name: str, owner: int = 1) -> Any:
+            headers = bearer(secret) | {"Idempotency-Key": name}
+            return caller.post("/v1/deletion-requests", json=subject(owner), headers=headers)
+
+        assert [post("first").status_code, post("second").status_code] == [202, 202]
+        known = caller.app.state.acquaintances  # type: ignore[attr-defined]
+        assert known.recall(secret).presumed
+        caller.delete(f"/v1/api-keys/{'ak_' + secret.split('_')[1]}").raise_for_status()
+        problem(post("third", owner=2), 401, "unauthenticated")
+        problem(post("first"), 401, "unauthenticated")  # nor does a repeat get its answer
+    with doors.database.transaction() as session:
+        assert session.execute(select(func.count()).select_from(requests.requests)).scalar_one() == 2
+        assert session.execute(select(func.count()).select_from(tenants.idempotency_keys)).scalar_one() == 2
+
+
+def test_a_caller_is_remembered_for_a_while_only_and_never_by_the_key_itself() -> None:
+    someone = access.Caller(tenant_id="ten_one", key_id="ak_one", scopes=frozenset())
+    brief, known = Acquaintances(seconds=0.0), Acquaintances()
+    for one in (brief, known):
+        one.remember("lethe_secret", someone)
+    assert brief.recall("lethe_secret") is None
+    assert known.recall("lethe_secret") == replace(someone, presumed=True)
+    assert known.recall("lethe_other") is None
+    assert "secret" not in repr(vars(known))
+    for number in range(2 * MOST):
+        known.remember(f"lethe_{number}", someone)
+    assert len(known._known) == MOST

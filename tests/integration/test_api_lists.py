@@ -7,9 +7,12 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
+from sqlalchemy import text
 from starlette.testclient import TestClient
 
+from api.app import create_app
 from core.audit.log import verify_consistency, verify_inclusion
 from core.use_cases.doors import Doors
 from tests.integration import world
@@ -28,6 +31,11 @@ def busy(server_url: str, template: str, tmp_path_factory: pytest.TempPathFactor
             for owner in range(4, 7):
                 post_deletion(http, owner, scope={"models": ["classifier"]})
         world.drain(opened)
+        for number in range(3):
+            world.add_dataset(opened, f"more-{number}", without=range(8))
+            world.add_model(opened, f"more-{number}", "more-0", recipe=world.make_recipe(shards=1, slices=2))
+            with client(opened) as http:
+                http.post("/v1/api-keys", json={"name": f"more-{number}", "scopes": ["jobs:read"]}).raise_for_status()
         yield opened
 
 
@@ -37,8 +45,37 @@ def caller(busy: Doors) -> Iterator[TestClient]:
         yield opened
 
 
+def test_a_page_of_requests_takes_as_many_questions_as_one_and_says_the_same(busy: Doors, caller: TestClient) -> None:
+    counted: dict[int, int] = {}
+    asked: list[str] = []
+    execute = psycopg.Cursor.execute
+
+    def counting(cursor: Any, query: Any, *values: Any, **how: Any) -> Any:
+        asked.append(str(query))
+        return execute(cursor, query, *values, **how)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(psycopg.Cursor, "execute", counting)
+        for limit in (1, 200):
+            asked.clear()
+            page = caller.get("/v1/deletion-requests", params={"limit": limit}).json()["data"]
+            counted[limit] = len(asked)
+    assert len(page) == 7
+    assert max(counted.values()) < 10, "one more when the key was used for the first time in a minute"
+    assert page == [caller.get(f"/v1/deletion-requests/{one['id']}").json() for one in page]
+    assert all(one["subject_references"] for one in page)
+    with busy.database.transaction() as session:
+        for name in ("jobs", "certificates"):
+            rows = session.execute(text(f"SELECT id FROM {name} WHERE request_id <> '' ORDER BY 1"))  # noqa: S608
+            assert sorted(each["id"] for one in page for each in one[name]) == list(rows.scalars())
+        died = session.execute(text("SELECT died_for, count(*) FROM nodes WHERE died_for <> '' GROUP BY 1")).all()
+    switched_off = {row[0]: row[1] for row in died}
+    assert switched_off
+    assert {one["id"]: one["nodes_switched_off"] for one in page if one["nodes_switched_off"]} == switched_off
+
+
 def names(rows: list[dict[str, Any]]) -> list[Any]:
-    return [row["id"] if "id" in row else row["index"] for row in rows]
+    return [next(row[name] for name in ("id", "index", "key") if name in row) for row in rows]
 
 
 def pages(caller: TestClient, address: str, limit: int, **filters: Any) -> Iterator[list[dict[str, Any]]]:
@@ -58,9 +95,56 @@ LISTS = [
     "/v1/deletion-requests",
     "/v1/jobs",
     "/v1/certificates",
+    "/v1/models",
+    "/v1/models/classifier/nodes",
     "/v1/models/classifier/versions",
+    "/v1/models/classifier/lineage",
+    "/v1/datasets",
+    "/v1/api-keys",
     "/v1/audit/entries",
 ]
+
+
+def test_every_list_has_pages(busy: Doors) -> None:
+    addresses = create_app(busy).openapi()["paths"]
+    for address, methods in addresses.items():
+        answer = methods.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+        shape = answer.get("application/json", {}).get("schema", {}).get("$ref", "")
+        if "/Page_" in shape and address != "/v1/methods":  # the menu comes with the release and is one page
+            assert {"limit", "cursor"} <= {one["name"] for one in methods["get"]["parameters"]}, address
+    listed = {address.replace("{model}", "classifier") for address, methods in addresses.items() if "get" in methods}
+    assert set(LISTS) <= listed
+
+
+@pytest.mark.parametrize("address", ["/v1/deletion-requests", "/v1/models", "/v1/datasets", "/v1/api-keys"])
+def test_a_list_begins_with_what_is_newest(caller: TestClient, address: str) -> None:
+    times = [row.get("created_at") or row["received_at"] for row in caller.get(address).json()["data"]]
+    assert times == sorted(times, reverse=True)
+
+
+def test_nodes_are_listed_shard_by_shard(caller: TestClient) -> None:
+    rows = caller.get("/v1/models/classifier/nodes").json()["data"]
+    places = [(row["shard"], row["slices"]) for row in rows]
+    assert places == sorted(places)
+
+
+def test_a_cursor_of_one_list_is_refused_by_another(caller: TestClient) -> None:
+    lists = [one for one in LISTS if "classifier" not in one]
+    for address, other in zip(lists, lists[1:] + lists[:1], strict=True):
+        cursor = caller.get(address, params={"limit": 1}).json()["next_cursor"]
+        assert caller.get(address, params={"limit": 1, "cursor": cursor}).status_code == 200
+        problem(caller.get(other, params={"limit": 1, "cursor": cursor}), 400, "cursor_unusable")
+
+
+def test_a_node_that_dies_between_two_pages_moves_no_other(caller: TestClient, busy: Doors) -> None:
+    address = "/v1/models/classifier/nodes"
+    whole = names(caller.get(address).json()["data"])
+    paging = pages(caller, address, 2)
+    seen = names(next(paging))
+    with busy.database.engine.begin() as session:
+        session.execute(text("UPDATE nodes SET state = 'dead' WHERE key = :key"), {"key": seen[-1]})
+    seen += names([row for part in paging for row in part])
+    assert seen == whole
 
 
 @pytest.mark.parametrize("address", LISTS)
@@ -112,6 +196,14 @@ def test_a_cursor_with_other_filters_is_refused(
 def test_a_cursor_of_one_model_is_refused_by_another(caller: TestClient) -> None:
     cursor = caller.get("/v1/models/classifier/versions?limit=1").json()["next_cursor"]
     problem(caller.get("/v1/models/second/versions", params={"cursor": cursor}), 400, "cursor_unusable")
+
+
+@pytest.mark.parametrize("position", [None, [], {}, True, 1.5])
+@pytest.mark.parametrize("address", LISTS)
+def test_a_cursor_whose_place_was_altered_is_refused(caller: TestClient, address: str, position: Any) -> None:
+    _, digest = json.loads(base64.urlsafe_b64decode(caller.get(address, params={"limit": 1}).json()["next_cursor"]))
+    altered = base64.urlsafe_b64encode(json.dumps([position, digest]).encode()).decode()
+    problem(caller.get(address, params={"cursor": altered}), 400, "cursor_unusable")
 
 
 @pytest.mark.parametrize("content", [[1], 1, {}, [{"a": 1}, ""], ["x", "y", "z"], None, [None, "44136fa355b3678a"]])

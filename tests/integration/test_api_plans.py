@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import BoundedSemaphore
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from starlette.testclient import TestClient
 from api.schemas import plans
 from core.domain.access import Scope
 from core.domain.model import FamilyName
+from core.use_cases import plan_lattice, register_model
 from core.use_cases.doors import Doors
 from tests.integration import world
 from tests.integration.callers import bearer, client, key, problem, service
@@ -97,6 +99,46 @@ def test_a_plan_holds_a_target_against_the_lattice(caller: TestClient) -> None:
 )
 def test_what_cannot_be_planned_is_refused(caller: TestClient, change: dict[str, Any], status: int, code: str) -> None:
     problem(caller.post("/v1/plans", json=BODY | change), status, code)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shards": 1024, "slices": 8, "hits": {"kind": "owner", "records_per_owner": 1000}, "repair_budget": 1e6},
+        {"shards": 1024, "slices": 64, "deletions": 100_000, "repair_every": 100_000},
+        {"shards": 32, "slices": 10, "family": "subset_trie", "target": {"deletions": 9, "repair_budget": 1e6}}
+        | {"hits": {"kind": "owner", "records_per_owner": 1000}},
+    ],
+)
+def test_a_plan_that_would_occupy_the_service_is_refused_in_words(caller: TestClient, change: dict[str, Any]) -> None:
+    refused = problem(caller.post("/v1/plans", json=BODY | change), 422, "plan_too_large")
+    assert "ask about fewer shards, slices, deletions or records per owner" in refused["detail"]
+
+
+def test_a_target_that_takes_too_much_to_check_is_refused_before_anything_is_registered(
+    caller: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register_model, "MOST_STEPS", 1000)
+    body = {"name": "heavy", "dataset": "pictures", "recipe": RECIPE, "target": {"deletions": 9, "repair_budget": 50}}
+    problem(caller.post("/v1/models", json=body), 422, "plan_too_large")
+    problem(caller.get("/v1/models/heavy"), 404, "model_not_found")
+
+
+def test_only_a_few_plans_are_made_at_once_and_the_next_one_finds_a_turn_again(
+    caller: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem(
+        caller.post("/v1/plans", json=BODY | {"shards": 1024, "deletions": 100_000, "slices": 64}),
+        422,
+        "plan_too_large",
+    )
+    assert caller.post("/v1/plans", json=BODY).status_code == 200  # a refused one gave its turn back
+    taken = BoundedSemaphore(1)
+    taken.acquire()
+    monkeypatch.setattr(plan_lattice, "_turns", taken)
+    answer = caller.post("/v1/plans", json=BODY)
+    problem(answer, 503, "unavailable")
+    assert answer.headers["retry-after"] == "1"
 
 
 def test_a_plan_needs_a_key_that_may_read_models(caller: TestClient, opened: Doors) -> None:

@@ -180,6 +180,15 @@ def test_a_test_event_is_delivered_listed_and_sent_again(caller: TestClient, doo
     assert (again.status_code, again.json()["state"]) == (202, "waiting")
     deliver(doors)
     assert [call.name for call in receiver.calls] == [listed["event"]["id"]] * 2
+    for where in (f"{address}:test", f"/v1/webhook-deliveries/{listed['id']}:resend"):
+        first, repeat = (caller.post(where, headers={"Idempotency-Key": "once"}) for _ in range(2))
+        assert (repeat.status_code, repeat.json()) == (202, first.json())
+        assert repeat.headers["Idempotent-Replayed"] == "true"
+        assert "Idempotent-Replayed" not in first.headers
+    reused = caller.post(f"{ENDPOINTS}/{make(caller, receiver.url)['id']}:test", headers={"Idempotency-Key": "once"})
+    problem(reused, 422, "idempotency_key_reused")
+    deliver(doors)
+    assert len(receiver.calls) == 4, "each of the two once more, however often it was asked for"
     caller.patch(address, json={"enabled": False})
     problem(caller.post(f"{address}:test"), 409, "webhook_endpoint_disabled")
     problem(caller.post(f"/v1/webhook-deliveries/{listed['id']}:resend"), 409, "webhook_endpoint_disabled")

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from core.domain.job import JobEvent, Lane
-from core.persistence import audit, jobs
+from core.persistence import audit, job_questions, jobs
 from core.persistence.jobs import RenewalAnswer
 from core.use_cases.doors import DEFAULT_TENANT, Doors
 from core.use_cases.look_after import free_expired_jobs, give_back
@@ -29,7 +29,7 @@ def build(doors: Doors) -> str:
     world.add_dataset(doors)
     model = world.add_model(doors)
     with doors.database.transaction() as session:
-        (job,) = jobs.list_jobs(session, DEFAULT_TENANT, limit=5, after=None, model_id=model)
+        (job,) = job_questions.list_jobs(session, DEFAULT_TENANT, limit=5, after=None, model_id=model)
     return str(job.id)
 
 

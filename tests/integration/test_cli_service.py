@@ -196,7 +196,7 @@ def test_keys_are_made_listed_and_revoked(lethe: Lethe, model: str) -> None:
     assert made["id"] in lethe("keys", "list").out
     assert lethe("keys", "revoke", made["id"]).code == 0
     assert lethe("keys", "revoke", made["id"], "--json").value["error"]["code"] == "api_key_not_found"
-    listed = {key["id"]: key for key in lethe("keys", "list", "--json").value}
+    listed = {key["id"]: key for key in lethe("keys", "list", "--json").value["data"]}
     assert listed[made["id"]]["revoked_at"] is not None
     assert made["secret"] not in lethe("keys", "list", "--json").out
     assert lethe("keys", "create", "bad", "--scope", "everything").code == 1

@@ -131,16 +131,16 @@ def test_the_receiver_in_the_docs_takes_what_is_ours_and_refuses_the_rest(doors:
             give_up = time.monotonic() + PATIENCE
             while not listens(port) and time.monotonic() < give_up:
                 time.sleep(0.02)
-            send_test_event(endpoint["id"], caller=world.ADMIN, doors=doors)
+            send_test_event(endpoint["id"], caller=world.ADMIN, once=world.NOTHING, doors=doors)
             deliver(doors)
             assert [row.last_status for row in deliveries(doors)] == [204]
             rotate_secret(endpoint["id"], caller=world.ADMIN, doors=doors)
-            send_test_event(endpoint["id"], caller=world.ADMIN, doors=doors)
+            send_test_event(endpoint["id"], caller=world.ADMIN, once=world.NOTHING, doors=doors)
             deliver(doors)
             assert [row.last_status for row in deliveries(doors)] == [204, 204], "the old secret signs too"
             old = endpoint_row(doors, endpoint).previous_key_id
             doors.keys.destroy([old])
-            send_test_event(endpoint["id"], caller=world.ADMIN, doors=doors)
+            send_test_event(endpoint["id"], caller=world.ADMIN, once=world.NOTHING, doors=doors)
             deliver(doors)
             assert sorted(row.last_status for row in deliveries(doors)) == [204, 204, 400]
         finally:

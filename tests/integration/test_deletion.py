@@ -105,10 +105,8 @@ def test_the_keys_of_dead_nodes_and_of_the_owners_rows_are_gone_and_others_stay(
     owner = owner_reference(doors.tenant_key(DEFAULT_TENANT), "email", address(5))
     other = owner_reference(doors.tenant_key(DEFAULT_TENANT), "email", address(6))
     with doors.database.transaction() as session:
-        block = datasets.block_of(session, dataset, owner, public=False)
-        spared = datasets.block_of(session, dataset, other, public=False)
-    assert block is not None
-    assert spared is not None
+        (block,) = datasets.blocks_of(session, dataset, owner, public=False)
+        (spared,) = datasets.blocks_of(session, dataset, other, public=False)
     receipt = ask(doors, 5)
     deactivate(doors)
     with doors.database.transaction() as session:
@@ -191,8 +189,7 @@ def test_single_records_are_deleted_and_the_owners_other_rows_stay_readable(door
     assert model_of(doors, model)["serving"]["guarantee"] == "retrain_equivalent"
     owner = owner_reference(doors.tenant_key(DEFAULT_TENANT), "email", address(5))
     with doors.database.transaction() as session:
-        block = datasets.block_of(session, model_of(doors, model)["dataset"], owner, public=False)
-        assert block is not None
+        (block,) = datasets.blocks_of(session, model_of(doors, model)["dataset"], owner, public=False)
         assert block.records == ROWS_EACH - 1
         assert len(datasets.records_of_owners(session, DEFAULT_TENANT, {owner})) == ROWS_EACH - 1
 

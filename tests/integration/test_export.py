@@ -26,7 +26,7 @@ from core.persistence.nodes import nodes
 from core.use_cases import export_model as page
 from core.use_cases.doors import Doors
 from core.use_cases.export_model import CODE, export_model
-from core.use_cases.follow_manifest import Follower
+from core.use_cases.follow_manifest import Follower, ServedModel
 from core.use_cases.resolve_subjects import DeletionOrder, Identity
 from core.use_cases.trace_subject import trace_subject
 from tests.integration import table_world
@@ -54,7 +54,7 @@ def served_logits(doors: Doors, model: str) -> np.ndarray[Any, Any]:
     follower = Follower(doors, "test")
     follower.catch_up()
     served = follower.find(ADMIN.tenant_id, model)
-    assert served is not None
+    assert isinstance(served, ServedModel)
     schema = served.schema
     assert isinstance(schema, ImageSchema)
     pixels = as_tensor(IMAGES, pixel_minimum=schema.pixel_minimum, pixel_maximum=schema.pixel_maximum)
@@ -209,7 +209,7 @@ def test_a_model_of_tables_is_refused_in_one_sentence_and_leaves_nothing(doors: 
     table_world.add_dataset(doors)
     add_model(doors, dataset="patients")
     drain(doors)
-    with pytest.raises(Impossible, match="only models of images"):
+    with pytest.raises(Impossible, match="a model of tables"):
         export_model(doors, "classifier", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -21,7 +21,7 @@ from core.domain.model import FamilyName
 from core.domain.references import owner_reference
 from core.lattice.placement import Place, place
 from core.object_store.store import ObjectStore
-from core.persistence import jobs, models, nodes
+from core.persistence import job_questions, jobs, models, nodes
 from core.persistence.nodes import nodes as node_table
 from core.use_cases.doors import DEFAULT_TENANT, Doors
 from core.use_cases.look_after import end_badly
@@ -75,7 +75,7 @@ def take(doors: Doors, job_id: str | None = None) -> Row[Any]:
 
 def ended(doors: Doors, job: Row[Any]) -> tuple[str, str | None]:
     with doors.database.transaction() as session:
-        row = jobs.find_job(session, DEFAULT_TENANT, job.id)
+        row = job_questions.find_job(session, DEFAULT_TENANT, job.id)
     assert row is not None
     return row.state, row.error_code
 
@@ -475,8 +475,8 @@ def test_training_says_how_far_it_is_while_it_runs(doors: Doors, monkeypatch: py
     run_computation(job.id, job.fence, doors=doors)
     assert said == [{"stage": "node", "done": epoch, "total": 3} for epoch in (1, 2, 3)]
     with doors.database.transaction() as session:
-        row = jobs.find_job(session, DEFAULT_TENANT, job.id)
-        (attempt,) = jobs.attempts_of(session, job.id)
+        row = job_questions.find_job(session, DEFAULT_TENANT, job.id)
+        (attempt,) = job_questions.attempts_of(session, job.id)
     assert row is not None
     assert row.progress == {"stage": "node", "done": 3, "total": 3}
     assert attempt.peak_memory_bytes > 2**20

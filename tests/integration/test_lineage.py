@@ -17,7 +17,7 @@ from core.persistence import jobs, versions
 from core.persistence.nodes import nodes
 from core.persistence.requests import erasures
 from core.use_cases.doors import DEFAULT_TENANT, Doors
-from core.use_cases.read_lineage import ArtefactKind, read_lineage
+from core.use_cases.read_lineage import READERS, ArtefactKind, ArtefactState, read_lineage
 from core.use_cases.resolve_subjects import DeletionOrder, Identity, RecordSubject
 from core.use_cases.run_computation import run_computation
 from core.use_cases.trace_subject import trace_subject
@@ -80,13 +80,44 @@ def test_a_list_is_narrowed_by_kind_and_state(doors: Doors) -> None:
     everything = artefacts(doors, model)
     for kind in ArtefactKind:
         assert artefacts(doors, model, kind=kind) == [one for one in everything if one["kind"] == kind]
-    dead = artefacts(doors, model, kind=ArtefactKind.NODE, state="dead")
+    dead = artefacts(doors, model, kind=ArtefactKind.NODE, state=ArtefactState.DEAD)
     assert dead == [one for one in everything if one["kind"] == "node" and one["state"] == "dead"]
     with pytest.raises(ModelNotFound):
         artefacts(doors, "nobody")
     first = read_lineage(model, caller=ADMIN, doors=doors, limit=1, cursor=None)
     with pytest.raises(CursorUnusable):
-        read_lineage(model, caller=ADMIN, doors=doors, limit=1, cursor=first["next_cursor"], state="dead")
+        read_lineage(model, caller=ADMIN, doors=doors, limit=1, cursor=first["next_cursor"], state=ArtefactState.DEAD)
+
+
+def test_a_state_that_does_not_exist_is_refused_and_kinds_that_never_have_it_are_not_looked_through(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = built(doors)
+    ask(doors, 5)
+    drain(doors)
+    everything = artefacts(doors, model)
+    with client(doors) as caller:
+        body = problem(caller.get(f"/v1/models/{model}/lineage?state=alive"), 422, "invalid_body")
+        assert [one["pointer"] for one in body["errors"]] == ["/query/state"]
+    looked: list[ArtefactKind] = []
+
+    def watched(one: ArtefactKind, reader: Any) -> Any:
+        def read(*asked: Any) -> Any:
+            looked.append(one)
+            return reader(*asked)
+
+        return read
+
+    for one, reader in READERS.items():
+        monkeypatch.setitem(READERS, one, watched(one, reader))
+    for state in ArtefactState:
+        assert artefacts(doors, model, state=state) == [one for one in everything if one["state"] == state]
+    by_state = {state: artefacts(doors, model, state=state) for state in ArtefactState}
+    assert {state for state, found in by_state.items() if found} >= {"live", "dead", "superseded"}
+    looked.clear()
+    artefacts(doors, model, state=ArtefactState.DEAD)
+    assert set(looked) == {ArtefactKind.NODE}
+    assert artefacts(doors, model, kind=ArtefactKind.VERSION, state=ArtefactState.DEAD) == []
 
 
 def test_what_ever_saw_an_owner_is_named_and_gone_after_the_deletion(doors: Doors) -> None:

@@ -17,7 +17,7 @@ from core.use_cases.manage_webhooks import Change, change_endpoint
 from core.use_cases.resend_webhook import send_test_event
 from tests.integration.callers import client
 from tests.integration.webhook_world import ALLOWED, hear
-from tests.integration.world import ADMIN, OTHER, address, ask, built, deactivate, drain
+from tests.integration.world import ADMIN, NOTHING, OTHER, address, ask, built, deactivate, drain
 
 
 @pytest.fixture(autouse=True)
@@ -134,7 +134,7 @@ def test_no_gauge_reads_what_has_ended(doors: Doors) -> None:
 def test_what_a_disabled_endpoint_collects_is_not_overdue(doors: Doors, caller: TestClient) -> None:
     local = replace(doors, settings=doors.settings.model_copy(update={"webhook_allowed": ALLOWED}))
     endpoint = hear(local, "http://127.0.0.1:9/")
-    send_test_event(endpoint["id"], caller=ADMIN, doors=doors)
+    send_test_event(endpoint["id"], caller=ADMIN, once=NOTHING, doors=doors)
     with doors.database.transaction() as session:
         session.execute(text("UPDATE webhook_deliveries SET next_at = clock_timestamp() - interval '1 hour'"))
     assert scrape(caller)["lethe_outbox_lag_seconds", ()] >= 3600

@@ -6,14 +6,17 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from api.app import create_app
 from core.domain.errors import StoreUnavailable
+from core.persistence import database
 from core.settings import Settings
 from core.use_cases import check_readiness as readiness
 from core.use_cases.doors import LOG_KEY, Doors, open_doors
@@ -70,6 +73,26 @@ def lose_ledger_s_head(doors: Doors) -> None:
 def test_what_is_broken_is_named_alone(doors: Doors, harm: Callable[[Doors], None], named: str) -> None:
     harm(doors)
     assert set(flaws(doors)) == {named}
+
+
+def test_a_release_with_two_heads_and_an_error_that_nobody_foresaw_are_told_in_a_sentence(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    two_heads = tmp_path / "migrations"
+    shutil.copytree(database.MIGRATIONS, two_heads)
+    (two_heads / "versions" / "another.py").write_text("revision = 'another'\ndown_revision = None\n")
+    monkeypatch.setattr(database, "MIGRATIONS", two_heads)
+
+    def unforeseen(_: Doors) -> str:
+        raise ValueError("somebody's value")
+
+    monkeypatch.setitem(readiness.QUESTIONS, "key_store", unforeseen)
+    with structlog.testing.capture_logs() as logged:
+        told = flaws(doors)
+    assert set(told) == {"schema", "key_store"}
+    assert "do not end in one revision" in told["schema"]
+    assert "somebody" not in str(told)
+    assert [one["kind"] for one in logged if one["event"] == "readiness.trouble"] == ["ValueError"]
 
 
 def test_a_database_that_is_gone_is_named_without_its_address(doors: Doors) -> None:

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -19,13 +19,14 @@ from core.domain.errors import Impossible, ModelNotFound, OvertakenByDeletion, V
 from core.domain.manifest import Manifest
 from core.domain.model import FamilyName
 from core.lattice.placement import Place
-from core.modelling.tensors import from_bytes, to_bytes
+from core.modelling.tensors import from_bytes, tensor_digest, to_bytes
 from core.persistence import models, nodes, versions
 from core.use_cases import replay_version as page
 from core.use_cases import shard_plan
 from core.use_cases.change_model import ModelChange, change_model
 from core.use_cases.doors import DEFAULT_TENANT, Doors
-from core.use_cases.replay_version import TOLERANCE, Flaw, replay_version
+from core.use_cases.replay_backbone import ROWS_CHANGED, TOLERANCE
+from core.use_cases.replay_version import Flaw, replay_version
 from core.use_cases.resolve_subjects import RecordSubject
 from core.use_cases.shard_members import slice_leaves
 from tests.integration import table_world
@@ -149,6 +150,36 @@ def test_a_backbone_that_was_exchanged_is_found_before_anything_is_trained(doors
     assert flaws(doors, model) == {Flaw.BACKBONE}
 
 
+def test_a_backbone_that_no_public_row_gives_is_found_though_store_and_manifest_agree(doors: Doors) -> None:
+    model = built(doors)
+    honest = replay_version(doors, model).backbone
+    assert honest is not None
+    assert (honest.trained_again, honest.same, honest.largest_difference) == (True, True, 0.0)
+    with doors.database.transaction() as session:
+        row = models.find_backbone(session, DEFAULT_TENANT, models.get_model(session, model).backbone_key)
+        assert row is not None
+        tensors = from_bytes(doors.get_sealed(row.data_key_id, row.object_digest))
+        tensors["norm.bias"][0] += 1e-6
+        digest = doors.put_under(row.data_key_id, to_bytes(tensors))
+        session.execute(update(models.backbones).values(object_digest=digest))
+        version = page._find(session, model)[1]
+        forged = {**version.manifest, "backbone": tensor_digest(tensors)}
+        session.execute(text("SET LOCAL session_replication_role = replica"))  # its owner can silence the triggers
+        session.execute(update(versions.versions).where(versions.versions.c.id == version.id).values(manifest=forged))
+    assert Flaw.BACKBONE in flaws(doors, model)
+
+
+def test_a_backbone_whose_public_rows_are_gone_is_compared_and_said_not_to_be_trained_again(doors: Doors) -> None:
+    model = built(doors)
+    with doors.database.transaction() as session:
+        session.execute(update(models.backbones).values(key="of rows that are gone"))
+        session.execute(update(models.models).values(backbone_key="of rows that are gone"))
+    replay = replay_version(doors, model)
+    assert replay.holds
+    assert replay.backbone is not None
+    assert (replay.backbone.trained_again, replay.backbone.why_not) == (False, ROWS_CHANGED)
+
+
 def test_tensors_that_the_manifest_never_named_are_found_though_store_and_table_agree(doors: Doors) -> None:
     """Whoever may write the table and the store, and the version's row, changes all three alike."""
     model = built(doors)
@@ -238,8 +269,8 @@ def test_a_deletion_that_comes_in_between_is_said(doors: Doors, monkeypatch: pyt
     model = built(doors)
     honest = shard_plan.read_plan
 
-    def meanwhile(*arguments: Any) -> shard_plan.ShardPlan:
-        plan = honest(*arguments)
+    def meanwhile(*arguments: Any, **named: Any) -> shard_plan.ShardPlan:
+        plan = honest(*arguments, **named)
         ask(doors, *range(24))
         drain(doors)
         return plan

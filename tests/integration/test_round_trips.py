@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from core.audit.entry import Action, read_entry
 from core.audit.log import leaf_hash, node_hash, root
 from core.persistence import audit, tenants
 from core.persistence.database import NOTIFY, Database, migrate, notify
-from core.persistence.round_trips import array, ask, later, together
+from core.persistence.round_trips import ask, later, together
+from core.persistence.wire import array
 from tests.servers import postgres
 
 ADD = "INSERT INTO tenants (tenant_id) VALUES (%(name)s)"
@@ -159,3 +160,52 @@ def test_what_was_committed_with_a_shared_flush_outlasts_a_crash() -> None:
         with database.engine.connect() as session:
             assert audit.size(session) >= 3
         database.close()
+
+
+def test_a_statement_is_prepared_once_and_none_is_left_behind_by_rollbacks(database: Database) -> None:
+    """psycopg deallocates whatever a connection has prepared when it rolls back, if it prepared something itself."""
+    for _ in range(3):
+        with database.transaction() as session:
+            for _ in range(4):  # psycopg prepares it as well
+                session.execute(text("SELECT 1"))
+            assert ask(session, ALL) == []
+        _broken_off(database, ADD, name="ten_test")
+        with database.engine.connect() as session:  # nobody but us knows of its transaction
+            ask(session, ALL)
+    with database.transaction() as session:
+        ask(session, ALL)
+        found = ask(session, "SELECT count(*) AS ours FROM pg_prepared_statements WHERE statement LIKE '%%ten_test%%'")
+    assert found[0].ours <= 2
+
+
+def test_a_column_that_is_added_meanwhile_costs_one_error(database: Database) -> None:
+    with database.transaction() as session:
+        session.execute(text("CREATE TABLE grown (one integer)"))
+    with database.transaction() as session:
+        assert ask(session, "SELECT * FROM grown") == []
+    other = Database(database.url)
+    with other.transaction() as session:
+        session.execute(text("ALTER TABLE grown ADD COLUMN two integer"))
+        session.execute(text("INSERT INTO grown VALUES (1, 2)"))
+    other.close()
+    with pytest.raises(DBAPIError), database.transaction() as session:
+        ask(session, "SELECT * FROM grown")
+    with database.transaction() as session:
+        assert ask(session, "SELECT * FROM grown")[0].two == 2
+
+
+def test_much_travels_in_one_pipeline(database: Database) -> None:
+    """More than the buffers between us and the server hold: neither side may wait for the other."""
+    with database.transaction() as session:
+        asked = [("SELECT %(long)s::text AS long", {"long": str(number) * 200_000}) for number in range(10)]
+        answers = together(session, *asked)
+    assert [rows[0].long for rows in answers] == [values["long"] for _, values in asked]
+
+
+def test_what_no_text_can_hold_is_refused_and_the_connection_stays(database: Database) -> None:
+    with pytest.raises(DataError), database.transaction() as session:
+        ask(session, "SELECT %(word)s::text AS word", word="a\x00b")
+    with pytest.raises(DataError), database.transaction() as session:
+        ask(session, "SELECT %(words)s::text[] AS words", words=["a\x00b"])
+    with database.transaction() as session:
+        assert ask(session, "SELECT 1 AS one")[0].one == 1

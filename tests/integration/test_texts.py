@@ -14,7 +14,7 @@ import pytest
 from core.audit.certificate import Limitation
 from core.datasets.schema import TextSchema
 from core.domain.errors import Impossible, PathNotAllowed
-from core.domain.model import BackboneRecipe, Recipe
+from core.domain.model import BackboneRecipe, Recipe, RidgeRecipe
 from core.settings import Settings
 from core.use_cases.doors import Doors
 from core.use_cases.read_certificates import read_certificate
@@ -71,16 +71,22 @@ def add_posts(doors: Doors, **rows: Any) -> None:
     register_dataset("posts", SCHEMA, {"file": posts(**rows)}, caller=world.ADMIN, once=world.NOTHING, doors=doors)
 
 
+@pytest.mark.parametrize("ridge", [None, RidgeRecipe()], ids=["nodes", "ridge head"])
 @pytest.mark.parametrize("public", [True, False], ids=["public rows", "no public row"])
 def test_a_repaired_model_of_texts_is_bit_for_bit_a_fresh_one(
     reading: Doors,
     elsewhere: Doors,
     directory: Path,
+    ridge: RidgeRecipe | None,
     *,
     public: bool,
 ) -> None:
+    def recipe_in(directory: Path) -> Recipe:
+        plain = recipe_of(directory)
+        return plain if ridge is None else replace(plain, slices=1, ridge=ridge)
+
     add_posts(reading, public=public)
-    model = world.add_model(reading, dataset="posts", recipe=recipe_of(directory))
+    model = world.add_model(reading, dataset="posts", recipe=recipe_in(directory))
     world.drain(reading)
     first = world.serving(reading, model)
     described = world.model_of(reading, model)
@@ -95,7 +101,7 @@ def test_a_repaired_model_of_texts_is_bit_for_bit_a_fresh_one(
     moved = write_encoder(directory.parent / "moved")  # where it lies is no part of what it is
     other = allowed(elsewhere, moved)
     add_posts(other, public=public, without=(5, 11))
-    fresh_model = world.add_model(other, dataset="posts", recipe=recipe_of(moved))
+    fresh_model = world.add_model(other, dataset="posts", recipe=recipe_in(moved))
     world.drain(other)
     fresh = world.serving(other, fresh_model)
 
@@ -164,7 +170,7 @@ def test_an_encoder_that_will_not_do_is_refused_when_the_model_is_registered(rea
         with pytest.raises(error, match=sentence):
             world.add_model(reading, dataset="posts", recipe=recipe)
     world.add_dataset(reading)
-    with pytest.raises(Impossible, match="models of text"):
+    with pytest.raises(Impossible, match="preprocessor_config"):
         world.add_model(reading, recipe=recipe_of(directory))
 
 

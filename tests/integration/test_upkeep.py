@@ -9,13 +9,19 @@ from sqlalchemy import Row, text
 
 from core.domain.errors import StaleFence, Unusable
 from core.domain.job import Lane
-from core.persistence import jobs, models, nodes
+from core.persistence import job_questions, jobs, models, nodes
+from core.use_cases import look_after
 from core.use_cases.check_consistency import check_consistency
 from core.use_cases.deactivate_slices import deactivate_slices
 from core.use_cases.decide_deletion import Decision, decide_deletion
 from core.use_cases.doors import DEFAULT_TENANT, Doors
 from core.use_cases.finding import Severity
-from core.use_cases.look_after import destroy_abandoned_drafts, free_expired_jobs, sign_checkpoint_if_grown
+from core.use_cases.look_after import (
+    destroy_abandoned_drafts,
+    free_expired_jobs,
+    give_back,
+    sign_checkpoint_if_grown,
+)
 from core.use_cases.prepare_service import prepare_service
 from core.use_cases.run_computation import run_computation
 from tests.integration.world import ADMIN, NOTHING, OWNERS, ask, built, deactivate, drain, model_of, request_of
@@ -44,6 +50,46 @@ def test_a_dead_workers_deletion_is_taken_over_and_the_dead_one_may_not_come_bac
     assert request_of(doors, receipt["id"])["state"] == "completed"
     with pytest.raises(StaleFence):
         deactivate_slices(stale, doors=doors)
+
+
+def test_a_job_that_cannot_be_freed_keeps_no_other_from_it(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    built(doors, repair=False)
+    asked = [ask(doors, owner)["jobs"][0]["id"] for owner in (5, 6)]
+    with doors.database.transaction() as session:
+        session.execute(text("UPDATE jobs SET state = 'running', model_id = 'mdl_' || id WHERE state = 'waiting'"))
+    expire(doors)
+
+    def troubled(session: Any, job: Any, *words: Any, **more: Any) -> None:
+        if job.id == min(asked):
+            raise ValueError("a row that nobody foresaw")
+        give_back(session, job, *words, **more)
+
+    monkeypatch.setattr(look_after, "give_back", troubled)
+    for _ in range(2):  # the next round tries it again
+        with pytest.raises(ValueError, match="nobody foresaw"):
+            free_expired_jobs(doors)
+    with doors.database.transaction() as session:
+        rows = session.execute(text("SELECT id, state FROM jobs WHERE id = ANY(:ids)"), {"ids": asked}).all()
+    assert {row.id: row.state for row in rows} == {min(asked): "running", max(asked): "waiting"}
+
+
+def test_looks_in_vain_do_not_pile_up_and_the_attempt_that_worked_stays(doors: Doors) -> None:
+    built(doors, repair=False)
+    ask(doors, 5)
+    first = claimed(doors, Lane.DEACTIVATE)
+    deactivate_slices(first, doors=doors)
+    for look in range(5):
+        with doors.database.transaction() as session:
+            held = jobs.hold(session, first.id, first.fence + look)
+            jobs.postpone(session, held, seconds=-1.0)
+        claimed(doors, Lane.DEACTIVATE)
+    with doors.database.transaction() as session:
+        attempts = job_questions.attempts_of(session, first.id)
+    assert [(one.fence - first.fence, one.outcome) for one in attempts] == [
+        (0, "postponed"),
+        (4, "postponed"),
+        (5, None),
+    ]
 
 
 def test_a_dead_trainer_whose_successor_waits_is_freed_without_a_clash(doors: Doors) -> None:
@@ -83,7 +129,7 @@ def test_a_job_that_kills_every_worker_ends_dead(doors: Doors) -> None:
         free_expired_jobs(doors)
     assert run_compute(doors) == 0
     with doors.database.transaction() as session:
-        ended = jobs.find_job(session, job.tenant_id, job.id)
+        ended = job_questions.find_job(session, job.tenant_id, job.id)
     assert ended is not None
     assert ended.state == "dead"
 

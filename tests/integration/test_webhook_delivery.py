@@ -52,7 +52,10 @@ def receiver() -> Iterator[Receiver]:
 
 def ping(doors: Doors, endpoint: dict[str, Any], times: int = 1) -> list[str]:
     """Put test events on their way; return the deliveries' identifiers."""
-    return [send_test_event(endpoint["id"], caller=world.ADMIN, doors=doors)["id"] for _ in range(times)]
+    return [
+        send_test_event(endpoint["id"], caller=world.ADMIN, once=world.NOTHING, doors=doors).body["id"]
+        for _ in range(times)
+    ]
 
 
 def clock(doors: Doors) -> datetime:
@@ -368,7 +371,7 @@ def test_what_was_delivered_or_given_up_can_be_sent_again(doors: Doors, receiver
     endpoint = hear(doors, receiver.url)
     [delivery] = ping(doors, endpoint)
     deliver(doors)
-    again = resend_delivery(delivery, caller=world.ADMIN, doors=doors)
+    again = resend_delivery(delivery, caller=world.ADMIN, once=world.NOTHING, doors=doors).body
     assert (again["state"], again["attempts"]) == ("waiting", 0)
     deliver(doors)
     assert len(receiver.calls) == 2
@@ -440,6 +443,17 @@ def test_what_is_too_old_to_be_asked_about_is_forgotten(doors: Doors, receiver: 
     assert deliver_due(doors) == 0
     assert count(doors, webhook_deliveries) == 1
     assert count(doors, webhook_events) == 1, "an event stays as long as a delivery names it"
+
+
+def test_secrets_and_deliveries_do_not_wait_for_a_quiet_round(doors: Doors, receiver: Receiver) -> None:
+    endpoint = hear(doors, receiver.url)
+    first = endpoint_row(doors, endpoint).secret_key_id
+    rotate_secret(endpoint["id"], caller=world.ADMIN, doors=doors)
+    with doors.database.transaction() as session:
+        session.execute(text("UPDATE webhook_endpoints SET previous_until = clock_timestamp() - interval '1 second'"))
+    ping(doors, endpoint)
+    assert deliver_due(doors) == 1
+    assert not doors.keys.exists(first)
 
 
 def test_one_round_makes_no_more_attempts_than_it_was_asked_for(doors: Doors, receiver: Receiver) -> None:

@@ -132,7 +132,7 @@ def test_a_private_address_is_refused_when_an_endpoint_is_made(doors: Doors) -> 
 def test_a_name_that_leads_nowhere_yet_is_taken_and_looked_up_at_every_call(doors: Doors) -> None:
     order = EndpointOrder(url=f"https://{NAME}/")
     made = create_endpoint(order, caller=world.ADMIN, doors=doors, resolve=lambda *_: [])
-    send_test_event(made["id"], caller=world.ADMIN, doors=doors)
+    send_test_event(made["id"], caller=world.ADMIN, once=world.NOTHING, doors=doors)
     assert deliver_due(doors, resolve=lambda *_: []) == 1
     assert deliveries(doors)[0].last_trouble == "name_unresolved"
     with pytest.raises(NameUnresolved):
@@ -144,7 +144,7 @@ def test_a_name_that_turned_private_since_is_refused_at_the_call(doors: Doors) -
     with receiving() as receiver:
         order = EndpointOrder(url=f"https://{NAME}:{receiver.port}/")
         made = create_endpoint(order, caller=world.ADMIN, doors=doors, resolve=lambda *_: [PUBLIC])
-        send_test_event(made["id"], caller=world.ADMIN, doors=doors)
+        send_test_event(made["id"], caller=world.ADMIN, once=world.NOTHING, doors=doors)
         for answer in (["127.0.0.1"], ["::ffff:127.0.0.1"], [PUBLIC, "127.0.0.1"]):
             assert deliver_due(doors, resolve=lambda *_, found=answer: found) == 1
             assert deliveries(doors)[0].last_trouble == "address_refused"
@@ -158,7 +158,7 @@ def test_an_endpoint_that_is_allowed_no_more_is_called_no_more(doors: Doors) -> 
             **{**vars(doors), "settings": doors.settings.model_copy(update={"webhook_allowed": "127.0.0.1"})}
         )
         made = create_endpoint(EndpointOrder(url=receiver.url), caller=world.ADMIN, doors=generous)
-        send_test_event(made["id"], caller=world.ADMIN, doors=doors)
+        send_test_event(made["id"], caller=world.ADMIN, once=world.NOTHING, doors=doors)
         assert deliver_due(doors) == 1
         assert receiver.calls == []
         make_due(doors)

@@ -8,7 +8,7 @@
         server.stop()               as an operator would; `restart()` stops and starts
 
 `process` runs one program, `server` is what all of these can do, and one file each says how a server is set up:
-`postgres_server`, `redis_server`, `rabbitmq_server`, `ceph_gateway` (an S3-compatible store). `faulty_http` is a proxy that
+`postgres_server`, `pgbouncer_server`, `redis_server`, `rabbitmq_server`, `ceph_gateway` (an S3-compatible store). `faulty_http` is a proxy that
 breaks what passes through it, `given` reads what somebody else started. `python -m tests.servers --redis --s3 -- COMMAND`
 runs a command beside such servers.
 
@@ -24,6 +24,7 @@ from typing import TypeVar
 import pytest
 
 from tests.servers.ceph_gateway import Ceph
+from tests.servers.pgbouncer_server import PgBouncer
 from tests.servers.postgres_server import Postgres
 from tests.servers.rabbitmq_server import RabbitMQ
 from tests.servers.redis_server import Redis
@@ -36,12 +37,14 @@ REQUIRED = "LETHE_TEST_REQUIRE_SERVERS"
 __all__ = [
     "KINDS",
     "Ceph",
+    "PgBouncer",
     "Postgres",
     "RabbitMQ",
     "Redis",
     "Server",
     "ceph",
     "missing",
+    "pgbouncer",
     "postgres",
     "rabbitmq",
     "redis",
@@ -74,10 +77,15 @@ def rabbitmq() -> RabbitMQ:
     return _usable(RabbitMQ)
 
 
-def _usable(kind: type[S]) -> S:
+def pgbouncer(behind: Postgres) -> PgBouncer:
+    """Return a pooler in transaction mode before a PostgreSQL that runs, to be used with `with`."""
+    return _usable(PgBouncer, behind)
+
+
+def _usable(kind: type[S], *arguments: Server) -> S:
     absent = kind.missing()
     if absent is None:
-        return kind()
+        return kind(*arguments)
     if os.environ.get(REQUIRED):
         pytest.fail(f"{REQUIRED} is set, and {absent}")
     pytest.skip(absent)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
-from core.audit.entry import UNTIMED, Action, Actor, ActorKind, entry_bytes, read_entry, untimed_bytes
+from core.audit.entry import UNTIMED, Action, Actor, ActorKind, Ref, entry_bytes, read_entry, untimed_bytes
 from core.audit.errors import EvidenceInvalid
+from core.domain.canonical import canonical
 from tests.unit.audit.evidence import NOON, make_entry
 
 
@@ -91,3 +93,11 @@ def test_the_halves_around_an_unknown_time_are_those_of_the_whole_entry() -> Non
     refs = {"request": "dr_1", "origin": "1970-01-01T00:00:00.000000Z"}
     before, behind = untimed_bytes(make_entry(at=UNTIMED, refs=refs))
     assert before + b"2026-11-20T12:00:00.123456Z" + behind == entry_bytes(make_entry(at=NOON, refs=refs))
+
+
+def test_an_entry_is_written_as_canonical_json_writes_it() -> None:
+    every_ref = {ref.value: number if number % 3 else ["a:b", 7, None] for number, ref in enumerate(Ref)}
+    for refs in ({}, {"types": [], "fence": 2**53}, every_ref):
+        content = entry_bytes(make_entry(tenant=None, moved_to="x", refs=refs))
+        assert canonical(json.loads(content)) == content
+        assert read_entry(content)["refs"] == refs

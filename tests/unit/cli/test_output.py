@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import typer
+from typer.main import get_command
 
-from cli.output import CommandFailed, details, say, show, table, told, unusable, written
+from cli.main import app
+from cli.output import CommandFailed, details, listed, say, show, table, told, unusable, written
 from core.domain.errors import Flaw, ModelNotFound, RowsRefused
 
 
@@ -79,3 +82,27 @@ def test_a_cell_is_written_for_people(value: object, text: str) -> None:
 def test_square_brackets_in_a_value_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     table([{"name": "[red]x"}], {"name": "name"}, empty="")
     assert "[red]x" in capsys.readouterr().out
+
+
+def test_a_page_says_how_to_see_the_next_one(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"id": "mdl_1"}]
+    listed({"data": rows, "has_more": True, "next_cursor": "abc="}, {"id": "id"}, empty="none")
+    out, err = capsys.readouterr()
+    assert "mdl_1" in out
+    assert err == "There are more: --cursor abc=\n"
+    listed({"data": rows, "has_more": False, "next_cursor": None}, {"id": "id"}, empty="none")
+    assert capsys.readouterr().err == ""
+
+
+def test_every_list_of_the_command_line_has_pages() -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    lists: dict[tuple[str, ...], Any] = {
+        (name, "list"): group.commands["list"]
+        for name, group in commands.items()
+        if "list" in getattr(group, "commands", {})
+    }
+    lists |= {("models", "versions"): commands["models"].commands["versions"], ("lineage",): commands["lineage"]}
+    lists[("webhooks", "deliveries")] = commands["webhooks"].commands["deliveries"]
+    assert len(lists) == 9
+    for name, command in lists.items():
+        assert {"limit", "cursor"} <= {option.name for option in command.params}, name

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.domain.manifest import node_key
-from core.domain.model import NodeRecipe, Recipe
+from core.domain.model import NodeRecipe, Precision, Recipe
 
 INPUTS: dict[str, Any] = {
     "trainer_protocol": 1,
@@ -36,6 +36,7 @@ OTHER_NUMBERS: dict[str, Any] = {
     "learning_rate": 1e-3,
     "head_learning_rate": 1e-3,
     "weight_decay": 0.1,
+    "precision": Precision.BFLOAT16,
 }
 
 

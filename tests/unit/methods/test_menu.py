@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -11,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from core.domain.errors import BadInput, MethodNeedsUnmet, MethodNotFound
+from core.methods import describe
 from core.methods.card import Modality, Need, RequestKind, knob_of
+from core.methods.describe import CostClass
+from core.methods.measured import RETRAIN_SHARES
 from core.methods.menu import ALIASES, MENU, find
 
 HOUSE = Path(__file__).resolve().parents[3]
@@ -116,3 +120,18 @@ def test_the_page_of_a_method_tells_what_its_card_says(name: str) -> None:
         assert text in page
     for one in fields(card.settings):
         assert re.search(rf"^\| `{one.name}` \|", page, re.MULTILINE), "a row for every setting"
+
+
+def test_what_methods_cost_is_what_the_gate_measured() -> None:
+    gate = json.loads((HOUSE / "benchmarks" / "results" / "approximate-gate.json").read_text())
+    for name in MENU:
+        found = {world: one["methods"].get(name, {}).get("retrain_share") for world, one in gate["worlds"].items()}
+        measured = {world: share for world, share in found.items() if share is not None}
+        assert RETRAIN_SHARES[name] == pytest.approx(measured, rel=0.06), "run benchmarks.approximate.pages"
+
+
+def test_a_cost_class_goes_by_the_dearest_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = {"a": {"x": 0.1}, "b": {"x": 0.1, "y": 0.11}, "c": {"x": 1.0}, "d": {"x": 1.01}, "e": {}}
+    monkeypatch.setattr(describe, "RETRAIN_SHARES", shares)
+    found = [describe.cost_class(name) for name in "abcdef"]
+    assert found == [CostClass.LOW, CostClass.MEDIUM, CostClass.HIGH, CostClass.RETRAIN, None, None]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import BertModel
 
+from core.datasets.contract import Kind
 from core.domain.errors import Impossible, PathNotAllowed
 from core.domain.model import BackboneRecipe
 from core.modelling.adapters import Adapter, adapters_from, factor_name
@@ -22,7 +23,7 @@ TEXTS = ["the film is good", "awful", "it was not a very nice play and the film 
 
 def make_transformer(directory: Path, *, tokens: int = 12) -> TextTransformer:
     recipe = BackboneRecipe(width=WIDTH, layers=LAYERS, heads=HEADS, tokens=tokens)
-    files = {name: (directory / name).read_bytes() for name in FILES}
+    files = {name: (directory / name).read_bytes() for name in FILES[Kind.TEXT]}
     tensors = read_encoder(files, layers=LAYERS, outputs=2)
     return TextTransformerShape.of(tensors, recipe, outputs=2).backbone(tensors)
 
@@ -95,19 +96,21 @@ def test_factors_move_query_and_value_by_their_scaled_product(directory: Path) -
 def test_files_come_from_the_allowed_directories_and_weights_as_safetensors_only(
     directory: Path, tmp_path: Path
 ) -> None:
-    assert read_encoder_files(str(directory), Settings(data_roots=str(directory.parent))).keys() == set(FILES)
+    assert read_encoder_files(str(directory), Settings(data_roots=str(directory.parent)), Kind.TEXT).keys() == set(
+        FILES[Kind.TEXT]
+    )
     with pytest.raises(PathNotAllowed):
-        read_encoder_files(str(directory), Settings(data_roots=str(tmp_path)))
+        read_encoder_files(str(directory), Settings(data_roots=str(tmp_path)), Kind.TEXT)
     with pytest.raises(PathNotAllowed):
-        read_encoder_files(str(tmp_path / ".." / directory.name), Settings(data_roots=str(tmp_path)))
+        read_encoder_files(str(tmp_path / ".." / directory.name), Settings(data_roots=str(tmp_path)), Kind.TEXT)
     pickled = write_encoder(tmp_path / "pickled")
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
     with pytest.raises(Impossible, match="safetensors only"):
-        read_encoder_files(str(pickled), Settings(data_roots=str(tmp_path)))
+        read_encoder_files(str(pickled), Settings(data_roots=str(tmp_path)), Kind.TEXT)
 
 
 def test_an_encoder_that_lacks_a_tensor_or_has_no_tokenizer_is_refused(directory: Path) -> None:
-    files = {name: (directory / name).read_bytes() for name in FILES}
+    files = {name: (directory / name).read_bytes() for name in FILES[Kind.TEXT]}
     with pytest.raises(Impossible, match="lacks a tensor"):
         read_encoder(files, layers=LAYERS + 1, outputs=2)
     with pytest.raises(Impossible, match="tokenizer"):

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from core.domain.model import FamilyName
-from core.lattice.families import SliceSet, build_family
+from core.domain.model import FamilyChoice, FamilyName
+from core.lattice.families import SliceSet, build_family, choose_family
 from core.unlearning.exact.node_spec import NodeSpec, ShardGround
 from core.unlearning.exact.repair import canonical_nodes, missing_nodes, provisional_extension
 from tests.unit.unlearning.tiny import entry_of
@@ -59,6 +59,14 @@ def test_two_hits_are_mended_one_slice_at_a_time() -> None:
     live = [entry_of(spec) for spec in canonical_nodes(TRIE, BEFORE) if not {0, 1} & set(spec.slices)]
     ground = replace(BEFORE, slice_roots=["0'", "1'", "2", "3"])
     assert sets(provisional_extension(TRIE, ground, live)) == [(0, 2, 3), (0, 1, 2, 3)]
+
+
+def test_slices_that_are_likely_to_be_hit_are_added_last() -> None:
+    hot_first = FamilyChoice(name=FamilyName.PRIOR, slices=4, budget=1, prior=(8.0, 4.0, 2.0, 1.0))
+    family = choose_family(hot_first)
+    assert family.cold_first == (3, 2, 1, 0)
+    alone = entry_of(BEFORE.spec((0,), None, canonical=False))
+    assert sets(provisional_extension(family, BEFORE, [alone])) == [(0, 3), (0, 2, 3), (0, 1, 2, 3)]
 
 
 def test_a_dead_shard_is_mended_along_the_family() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.model import FamilyName
-from core.lattice.families import build_family
+from core.domain.model import FamilyChoice, FamilyName
+from core.lattice.families import build_family, choose_family
 from core.unlearning.exact.worth import worth_of_missing
 
 TRIE = build_family(FamilyName.SUBSET_TRIE, 4)
@@ -24,6 +24,14 @@ def test_worth_is_the_expected_gain_over_the_cost_of_all_that_is_missing_below()
     # {0,3} serves depth 2 instead of 1 when slices 1 and 2 are hit, chance 2/16.
     assert worth[0, 3] == pytest.approx(2 / 16 / (1 + 2))
     assert 0 < worth[FULL] < 1e-6
+
+
+def test_hits_are_expected_where_the_registered_prior_says() -> None:
+    choice = FamilyChoice(name=FamilyName.GREEDY_TRIE, slices=2, prior=(3.0, 1.0))
+    worth = worth_of_missing(choose_family(choice), [(0, 1)], [(0,), (1,)])
+    # {1} serves when slice 0 is hit, chance 3/4; {0} when slice 1 is, chance 1/4.
+    assert worth[1,] == pytest.approx(3 / 4)
+    assert worth[0,] == pytest.approx(1 / 4)
 
 
 def test_a_stepping_stone_is_worth_what_stands_on_it() -> None:

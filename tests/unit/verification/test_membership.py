@@ -132,8 +132,13 @@ def test_the_standing_is_the_area_under_the_curve() -> None:
     assert standing_among_test(evidence).mean() == pytest.approx(area.estimate)
 
 
-def test_losses_alone_cannot_be_attacked_by_confidence() -> None:
+def test_losses_alone_cannot_be_attacked_by_a_threshold_on_classes() -> None:
     losses = answers_from_losses(special.exp10(np.linspace(-3, 0, 5)))
-    for ask in (judged_non_member, standing_among_test):
-        with pytest.raises(NotComparable, match="logits"):
-            ask(Evidence(losses, losses, losses))
+    with pytest.raises(NotComparable, match="logits"):
+        judged_non_member(Evidence(losses, losses, losses))
+
+
+def test_losses_alone_are_attacked_by_the_loss() -> None:
+    low, high = answers_from_losses([0.1, 0.2, 0.3]), answers_from_losses([0.25, 1.0, 2.0, 3.0])
+    assert standing_among_test(Evidence(low, low, high)).tolist() == [1.0, 1.0, 0.75]
+    assert standing_among_test(Evidence(high, low, low)).tolist() == pytest.approx([1 / 3, 0, 0, 0])

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.canonical import canonical
+from core.domain.deletion import WaiverReason
 from core.domain.errors import PolicyRefused
 from core.verification.card import Card, Need, Tier
 from core.verification.catalogue import CARDS, QUESTIONS
@@ -23,7 +24,7 @@ from core.verification.intervals import Interval
 from core.verification.policy import CLASSIFIER, ORACLE_AXES, POLICIES, SCHEMA, Axis, policy_from_json
 from core.verification.qualification import OFFENCES, Control
 from core.verification.verdict import SENTENCES, Ending, Finding, Judgement, placed, worst
-from core.verification.waiver import Waiver, WaiverReason, waive
+from core.verification.waiver import Waiver, waive
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "verification.md"
