@@ -4,7 +4,9 @@
 
 UA is what the rows to forget are answered wrong (in percent), RA and TA what retained and test rows are answered right; for
 the regressor all three are mean absolute errors. Gap is the mean distance to the oracles' means, ToW the product of one
-minus each distance. The run fails where an ordering does not hold that any honest measurement must show.
+minus each distance. MIA and AvgGap are those of the literature, area is the attack's area under the curve, and the judge's
+ending is that of its policy for the modality, with the same oracles. The run fails where an ordering does not hold that
+any honest measurement must show.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import platform
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +35,8 @@ from core.unlearning.approximate.datamodels import linearised
 from core.unlearning.approximate.kitchen import Task
 from core.unlearning.approximate.samples import Samples
 from core.unlearning.approximate.unlearn import order_for, unlearn
+from core.unlearning.oracles import TrainingRecipe
+from core.use_cases.compare_methods import Bench, Judge, Subject
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "approximate-gate.json"
 WORLDS = {"mixture": mixture, "facts": facts, "curve": curve, "digits": digits}
@@ -61,6 +66,7 @@ SETTINGS: Mapping[str, dict[str, Any]] = {
 }
 """What differs from a method's defaults, the same in every world; chosen once by looking, and written with the result."""
 ATTRIBUTION_DAMPING = 0.02
+LITERATURE = ("threshold_attack", "membership", "average_gap")
 COLLAPSE = {"epochs": 60, "learning_rate": 5e-3}
 """Gradient ascent without a floor, long enough."""
 
@@ -102,24 +108,38 @@ def settings_for(method: str, world: World) -> dict[str, Any]:
     return SETTINGS.get(method, {})
 
 
-def measured(world: World, method: str, settings: dict[str, Any], seeds: Sequence[int]) -> dict[str, Any]:
+def measured(judge: Judge, world: World, method: str, settings: dict[str, Any], seeds: Sequence[int]) -> dict[str, Any]:
     """Return the mean over seeds of what one method reaches, and at what cost."""
-    found, costs, before = [], [], time.perf_counter()
+    found, costs, judged, before = [], [], [], time.perf_counter()
     task = with_artefacts(world.task, method)
     attribution = time.perf_counter() - before
     try:
         for seed in seeds:
             outcome = unlearn(order_for(method, settings, seed=seed), task)
-            found.append(scores(world, loaded(world, outcome.tensors)))
+            model = loaded(world, outcome.tensors)
+            found.append(scores(world, model))
+            judged.append(judge.judged(judge.evidence(model)))
             costs.append(outcome.cost)
     except MethodFailed as refused:
         return {"settings": settings, "refused": refused.code, "detail": refused.detail}
     return {
         "settings": settings,
         **mean_of(found),
+        **verdict(judged),
         "seconds": statistics.mean(cost.seconds for cost in costs),
         "artefact_seconds": attribution if MENU[method].artefacts else 0.0,
         "retrain_share": costs[0].retrain_share,
+    }
+
+
+def verdict(judged: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the judge said over the seeds, on which questions it refused, and the literature's figures."""
+    names = ("membership", "threshold_attack", "average_gap")
+    figures = {name: [one["figures"][name] for one in judged] for name in names}
+    return {
+        "endings": dict(Counter(one["ending"] for one in judged)),
+        "fails": dict(Counter(axis for one in judged for axis in one["fails"])),
+        **{name: statistics.mean(column) for name, column in figures.items() if None not in column},
     }
 
 
@@ -134,12 +154,17 @@ def mean_of(found: Sequence[Scores]) -> dict[str, float]:
 def world_result(world: World, oracles: int, seeds: Sequence[int]) -> dict[str, Any]:
     """Return all that is measured in one world."""
     started = time.perf_counter()
-    targets = [scores(world, world.oracle(1000 + seed)) for seed in range(oracles)]
-    seconds = (time.perf_counter() - started) / oracles
+    models = [world.oracle(1000 + seed) for seed in range(oracles + 1)]
+    seconds = (time.perf_counter() - started) / len(models)
+    targets = [scores(world, model) for model in models[:oracles]]
+    recipe = TrainingRecipe(epochs=world.epochs, learning_rate=world.learning_rate)
+    subject = Subject(task=world.task, test=world.test, build=world.build, recipe=recipe)
+    judge = Judge(subject, Bench(models, seconds))
     names = [name for name, card in MENU.items() if world.task.modality in card.modalities]
-    rows = {name: measured(world, name, settings_for(name, world), seeds) for name in names}
-    rows["gradient_ascent, no floor"] = measured(world, "gradient_ascent", COLLAPSE, seeds[:1])
-    rows["original"] = scores(world, world.task.model)._asdict()
+    rows = {name: measured(judge, world, name, settings_for(name, world), seeds) for name in names}
+    rows["gradient_ascent, no floor"] = measured(judge, world, "gradient_ascent", COLLAPSE, seeds[:1])
+    rows["original"] = {**scores(world, world.task.model)._asdict(), **verdict([judge.judged(judge.original)])}
+    rows["one oracle more"] = {**scores(world, models[-1])._asdict(), **verdict([judge.judged(judge.one_more)])}
     target = mean_of(targets)
     rows = {name: row if "refused" in row else row | distances(world, row, target) for name, row in rows.items()}
     spread = {name: statistics.stdev(getattr(one, name) for one in targets) for name in Scores._fields}
@@ -229,6 +254,7 @@ def check(results: Mapping[str, Any], divergences: Mapping[str, float]) -> list[
             broken.append(f"{name}: gradient ascent without a floor does not collapse")
         if rows["retrain"]["gap"] > best + 0.1 * original:
             broken.append(f"{name}: retraining is not at the floor")
+        broken += judged_wrongly(name, rows)
         if original < 3 * rows["retrain"]["gap"]:
             broken.append(f"{name}: the original is no worse than a retrain")
     if divergences["datamodel_matching"] >= divergences["gradient_ascent"]:
@@ -238,19 +264,36 @@ def check(results: Mapping[str, Any], divergences: Mapping[str, float]) -> list[
     return broken
 
 
+def judged_wrongly(name: str, rows: Mapping[str, Any]) -> list[str]:
+    """Return what the judge must refuse and did not, and what it must not accuse and did."""
+    broken = []
+    if set(rows["original"]["endings"]) & {"passed", "underpowered"}:
+        broken.append(f"{name}: the judge does not refuse the untouched original")
+    if set(rows["one oracle more"]["endings"]) != {"passed"}:
+        broken.append(f"{name}: the judge does not pass one oracle more")
+    if "passed" in rows["gradient_ascent, no floor"].get("endings", {}):
+        broken.append(f"{name}: the judge passes the collapse of gradient ascent")
+    return broken
+
+
 def table(name: str, result: Mapping[str, Any]) -> str:
     """Return one world as text."""
     oracle = result["oracles"]
     head = f"{name}: {result['rows']['forget']} of {sum(result['rows'].values())} rows, {oracle['count']} oracles"
-    lines = [head, f"  {'':31s} {'UA':>7s} {'RA':>7s} {'TA':>7s} {'gap':>7s} {'ToW':>6s} {'s':>7s} {'share':>6s}"]
+    lines = [
+        head,
+        f"  {'':31s} {'UA':>7s} {'RA':>7s} {'TA':>7s} {'gap':>7s} {'ToW':>6s} {'MIA':>6s} {'area':>6s} {'AvgGap':>6s} {'s':>7s} {'share':>6s}",
+    ]
     lines.append(f"  {'oracles, mean':31s} {oracle['forget']:7.2f} {oracle['retain']:7.2f} {oracle['test']:7.2f}")
     for method, row in result["methods"].items():
         if "refused" in row:
             lines.append(f"  {method:31s} {row['refused']}")
             continue
         figures = f"{row['forget']:7.2f} {row['retain']:7.2f} {row['test']:7.2f} {row['gap']:7.2f} {row['tow']:6.2f}"
+        figures += "".join(f" {row[one]:6.2f}" if one in row else " " * 7 for one in LITERATURE)
         cost = f"{row['seconds']:7.2f} {row['retrain_share']:6.2f}" if "seconds" in row else ""
-        lines.append(f"  {method:31s} {figures} {cost}")
+        words = ", ".join(f"{ending} {count}" for ending, count in row["endings"].items())
+        lines.append(f"  {method:31s} {figures} {cost:14s} {words}")
     return "\n".join(lines)
 
 

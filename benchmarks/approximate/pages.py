@@ -15,6 +15,7 @@ from benchmarks.approximate.gate import RESULT
 from core.methods.card import MethodCard, RequestKind, knob_of
 from core.methods.menu import MENU
 
+MEASURED = Path(__file__).resolve().parents[2] / "core" / "methods" / "measured.py"
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "methods"
 KINDS = {
     RequestKind.DATA_DELETION: "Deletes data: the target is a model that never saw the rows.",
@@ -127,13 +128,103 @@ def gaps(name: str, result: Mapping[str, Any]) -> str:
     return " | ".join(f"{row['gap']:.3g}" if "gap" in row else row.get("refused", "") for row in found)
 
 
+def shares(result: Mapping[str, Any]) -> str:
+    """Return the module that tells what each method costs, for the menu: no JSON is shipped with it."""
+    rows = []
+    for name in MENU:
+        found = {world: one["methods"].get(name, {}).get("retrain_share") for world, one in result["worlds"].items()}
+        inner = ", ".join(f'"{world}": {share:.2g}' for world, share in found.items() if share is not None)
+        rows.append(f'    "{name}": {{{inner}}},\n')
+    head, _, _ = MEASURED.read_text().partition("RETRAIN_SHARES")
+    return f"{head}RETRAIN_SHARES: Mapping[str, Mapping[str, float]] = {{\n{''.join(rows)}}}\n"
+
+
+def verdicts(scenes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Return what the judge said of every method in every scene, and what the method cost there."""
+    names = list(scenes)
+    head = f"| method | {' | '.join(names)} | share of a retrain |\n|---|{'---|' * len(names)}---|\n"
+    others = {"original": "nothing done", "one oracle more": "one oracle more"}
+    titles = {name: f"[{card.title}](methods/{name}.md)" for name, card in MENU.items()}
+    rows = []
+    for name, title in {**others, **titles}.items():
+        cells = [verdict_of(scene.get(name)) for scene in scenes.values()]
+        shares = [
+            one["retrain_share"]
+            for one in (scene.get(name, {}) for scene in scenes.values())
+            if one.get("retrain_share")
+        ]
+        cost = " to ".join(dict.fromkeys(f"{one:.2f}" for one in (min(shares), max(shares)))) if shares else ""
+        rows.append(f"| {title} | {' | '.join(cells)} | {cost} |\n")
+    return head + "".join(rows)
+
+
+def verdict_of(row: Mapping[str, Any] | None) -> str:
+    """Return endings as words, those that came more than once with their count; bold where every run passed."""
+    if row is None:
+        return ""
+    endings: Mapping[str, int] = row.get("endings", {row["refused"]: 1} if "refused" in row else {})
+    if set(endings) == {"passed"}:
+        return "**passed**"
+    words = [
+        WORDS.get(ending, ending) + (f" ({count})" if len(endings) > 1 else "") for ending, count in endings.items()
+    ]
+    return ", ".join(words)
+
+
+WORDS = {
+    "failed_under_forgot": "remembers",
+    "failed_over_forgot": "overdone",
+    "utility_lost": "lost",
+    "no_effect": "no effect",
+    "underpowered": "cannot tell",
+}
+
+
+def scenes(gate: Mapping[str, Any]) -> dict[str, Mapping[str, Mapping[str, Any]]]:
+    """Return every scene in which methods were judged, by the name it has in the table; what was not run is not there."""
+    found: dict[str, Mapping[str, Mapping[str, Any]]] = {
+        name: one["methods"] for name, one in gate["worlds"].items() if "endings" in one["methods"]["original"]
+    }
+    compared = RESULT.with_name("2026-11-21-compare-digits.json")
+    if compared.exists():
+        found["digits, defaults"] = _as_scene(json.loads(compared.read_text()))
+    fashion, parkinsons = (RESULT.with_name(f"approximate-{name}.json") for name in ("fashion", "parkinsons"))
+    if fashion.exists():
+        for name, scenario in json.loads(fashion.read_text())["scenarios"].items():
+            found[f"Fashion-MNIST, {name.replace('_', ' ')}"] = _with_models(scenario)
+    if parkinsons.exists():
+        found["Parkinson's patients"] = _with_models(json.loads(parkinsons.read_text()))
+    return found
+
+
+def _as_scene(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return one run of `lethe compare` as the benchmarks tell theirs."""
+
+    def row(one: Mapping[str, Any]) -> dict[str, Any]:
+        ending = one.get("ending") or one["refused"]
+        return {"endings": {ending: 1}, "retrain_share": one.get("cost", {}).get("retrain_share")}
+
+    models = {"original": row(comparison["original"]), "one oracle more": row(comparison["oracle"])}
+    return models | {one["method"]: row(one) for one in comparison["methods"]}
+
+
+def _with_models(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {"original": found["models"]["original"], "one oracle more": found["models"]["oracle"], **found["methods"]}
+
+
+def between(page: Path, name: str, text: str) -> None:
+    """Write text between a page's two comments of this name."""
+    before, _, rest = page.read_text().partition(f"<!-- {name}")
+    first, _, rest = rest.partition(" -->\n")
+    after = rest.partition(f"<!-- /{name} -->")[2]
+    page.write_text(f"{before}<!-- {name}{first} -->\n\n{text}\n<!-- /{name} -->{after}")
+
+
 def main() -> None:
     result = json.loads(RESULT.read_text())
-    index = PAGES / "index.md"
-    before, _, rest = index.read_text().partition("<!-- menu")
-    marker, _, after = ("<!-- menu" + rest).partition(" -->\n")
-    after = after.partition("<!-- /menu -->")[2]
-    index.write_text(f"{before}{marker} -->\n\n{menu(result)}\n<!-- /menu -->{after}")
+    between(PAGES.parent / "comparing.md", "verdicts", verdicts(scenes(result)))
+    MEASURED.write_text(shares(result))
+    between(PAGES / "index.md", "menu", menu(result))
     for card in MENU.values():
         (PAGES / f"{card.name}.md").write_text(page(card, result))
 

@@ -27,6 +27,7 @@ from benchmarks.service.scratch import Scratch, scratch, server
 from core.domain.access import Caller, Scope
 from core.domain.job import Lane
 from core.persistence import jobs, nodes
+from core.persistence.wire import Wire
 from core.use_cases.accept_deletion import accept_deletion
 from core.use_cases.answer_once import OnceKey
 from core.use_cases.conclude_deletion import conclude_deletion
@@ -123,17 +124,23 @@ class World:
 def counted() -> Iterator[list[None]]:
     """Collect one element for each statement that the driver is given."""
     found: list[None] = []
-    execute = psycopg.Cursor.execute
+    execute, carry = psycopg.Cursor.execute, Wire.carry
 
     def noted(*args: Any, **kwargs: Any) -> Any:
         found.append(None)
         return execute(*args, **kwargs)
 
+    def carried(wire: Wire, statements: Any) -> Any:
+        found.extend([None] * len(statements))
+        return carry(wire, statements)
+
     psycopg.Cursor.execute = noted  # type: ignore[method-assign]
+    Wire.carry = carried  # type: ignore[assignment, method-assign]
     try:
         yield found
     finally:
         psycopg.Cursor.execute = execute  # type: ignore[method-assign]
+        Wire.carry = carry  # type: ignore[method-assign]
 
 
 def main() -> None:

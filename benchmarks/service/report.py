@@ -30,6 +30,7 @@ class Run:
 
     name: str
     quick: bool
+    room: str
     json: Path | None
     """Where to write; by default a full run goes to `benchmarks/results/` and a quick one nowhere."""
 
@@ -37,17 +38,17 @@ class Run:
         return quick if self.quick else full
 
 
-def arguments(name: str, description: str) -> Run:
-    """Read the command line that all benchmarks share."""
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.service.{name}", description=description)
+def arguments(name: str, description: str, *, room: str = "service") -> Run:
+    """Read the command line that all benchmarks share; `room` is the directory that the program lies in."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{room}.{name}", description=description)
     parser.add_argument("--quick", action="store_true", help="a tiny run of seconds: does it work, roughly")
     parser.add_argument("--json", type=Path, help="where to write the result")
     given = parser.parse_args()
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR)
     )  # one line a deletion is many
-    standard = None if given.quick else RESULTS / f"service-{name.replace('_', '-')}.json"
-    return Run(name, given.quick, given.json or standard)
+    standard = None if given.quick else RESULTS / f"{room}-{name.replace('_', '-')}.json"
+    return Run(name, given.quick, room, given.json or standard)
 
 
 def spread(samples: Sequence[float]) -> dict[str, float]:
@@ -93,7 +94,7 @@ def finish(run: Run, result: Mapping[str, Any]) -> None:
     """Write the result with all that is needed to judge it."""
     whole = {
         "benchmark": run.name,
-        "command": f"python -m benchmarks.service.{run.name}" + (" --quick" if run.quick else ""),
+        "command": f"python -m benchmarks.{run.room}.{run.name}" + (" --quick" if run.quick else ""),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": machine(),

@@ -23,7 +23,7 @@ from cli.processes import lethe
 from core.domain.access import Caller, Scope
 from core.domain.model import BackboneRecipe, Guarantee, NodeRecipe, Recipe
 from core.lattice.families import build_family
-from core.persistence import jobs, versions
+from core.persistence import job_questions, jobs, versions
 from core.use_cases.answer_once import OnceKey
 from core.use_cases.doors import DEFAULT_TENANT
 from core.use_cases.register_dataset import register_dataset
@@ -113,7 +113,7 @@ def _build(ours: Scratch, workers: int, recipe: Recipe, content: bytes) -> dict[
 def _built(ours: Scratch, model: str) -> dict[str, Any] | None:
     with ours.doors.database.transaction() as session:
         version = versions.live_version(session, model)
-        work = jobs.list_jobs(session, DEFAULT_TENANT, limit=100_000, after=None, model_id=model)
+        work = job_questions.list_jobs(session, DEFAULT_TENANT, limit=100_000, after=None, model_id=model)
     if any(job.state in ("failed", "dead") for job in work):
         raise SystemExit("a job ended badly; nothing is measured")
     if version is None or version.guarantee != Guarantee.RETRAIN_EQUIVALENT or any(not job.finished_at for job in work):
