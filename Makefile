@@ -5,16 +5,20 @@ VENV ?= .venv
 PYTHON ?= python3
 DATA ?= lethe-data
 ARGS ?=
+# How many test processes run side by side where a whole suite runs: half of what a test does is to wait for servers.
+JOBS ?= 2
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.lethe-is-set-up
+# A file's tests stay together: they share servers.
+SIDE_BY_SIDE := PYTEST_ADDOPTS="--numprocesses $(JOBS) --dist loadfile"
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo serve up test test-stack test-fast test-faults check fix migrate docs clean
+.PHONY: help setup demo serve up test test-stack test-fast test-gpu test-faults check fix migrate docs clean
 
 help:  ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,15 +46,18 @@ up: $(STAMP)  ## Run the production processes on throw-away servers, in ./lethe-
 	$(BIN)/python -m tests.servers --postgres --redis --s3 -- $(BIN)/lethe up --data lethe-up $(ARGS)
 
 test: $(STAMP)  ## Run all tests: embedded, on the production stack, the short fault suite (ARGS="tests/unit": these, once)
-	$(BIN)/python -m pytest $(ARGS)
-	$(if $(ARGS),,$(BIN)/python -m tests --where-possible)
+	$(if $(ARGS),,$(SIDE_BY_SIDE)) $(BIN)/python -m pytest $(ARGS)
+	$(if $(ARGS),,$(SIDE_BY_SIDE) $(BIN)/python -m tests --where-possible)
 	$(if $(ARGS),,$(BIN)/python -m pytest tests/faults)
 
 test-stack: $(STAMP)  ## Run what a database or a store may change on PostgreSQL, Redis, Celery and S3
-	$(BIN)/python -m tests $(ARGS)
+	$(if $(ARGS),,$(SIDE_BY_SIDE)) $(BIN)/python -m tests $(ARGS)
 
 test-fast: $(STAMP)  ## Run the tests that need no service and take no more than seconds
 	$(BIN)/python -m pytest tests/unit -m 'not slow' $(ARGS)
+
+test-gpu: $(STAMP)  ## Run what needs a GPU; all of it is skipped where there is none
+	$(BIN)/python -m pytest tests/gpu -m gpu -rs $(ARGS)
 
 test-faults: $(STAMP)  ## Run the fault suite: kills, pauses, lost servers (ARGS="-k redis")
 	LETHE_TEST_FAULTS=full $(BIN)/python -m pytest tests/faults $(ARGS)
