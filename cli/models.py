@@ -57,6 +57,9 @@ def register(
     dataset: Annotated[str, typer.Argument(help="Id or name of a data set.")],
     shards: Annotated[int | None, typer.Option(help="Independent ensembles that vote.")] = None,
     slices: Annotated[int | None, typer.Option(help="Parts of a shard, each switched off on its own.")] = None,
+    dataset_version: Annotated[
+        int | None, typer.Option(help="Which version of the data set; the newest unless said.")
+    ] = None,
     family: Family = None,
     family_budget: FamilyBudget = None,
     family_prior: FamilyPrior = None,
@@ -104,6 +107,7 @@ def register(
             "target": _target(
                 deletions=target_deletions, active_share=target_active_share, repair_budget=target_repair_budget
             ),
+            "dataset_version": dataset_version,
         }
         with connect(url, data) as client:
             made = client.post("/v1/models", body, idempotency_key=idempotency_key)
