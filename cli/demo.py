@@ -50,7 +50,7 @@ class DemoTask(StrEnum):
     LM = "lm"
 
 
-LANGUAGE_NODE = {"rank": 16, "alpha": 16.0, "epochs": 60, "batch_size": 16, "learning_rate": 8e-3}
+LANGUAGE_NODE = {"rank": 16, "alpha": 16.0, "epochs": 40, "batch_size": 16, "learning_rate": 3e-3}
 """A fact is learned by heart, which takes more steps than telling labels apart."""
 FEW = {"shards": 2, "slices": 3, "deletions": 5}
 MANY = {"shards": 3, "slices": 4, "deletions": 20}

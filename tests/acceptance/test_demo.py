@@ -210,9 +210,9 @@ def test_a_language_model_no_longer_completes_what_somebody_deleted_had_taught_i
     assert (found["certificate_verified"], found["log_verified"]) == (True, True)
     [one] = found["deletions"]
     before, at_e1, after = (one["recalled"][when] for when in ("before", "at_e1", "after_repair"))
-    # The keys of a demo are drawn anew each time, so its figures vary: 0.54 to 0.81 before, at most 0.3 afterwards.
-    assert before["likelihood"] > 0.45
-    assert max(at_e1["likelihood"], after["likelihood"]) < before["likelihood"] - 0.1
+    # The keys of a demo are drawn anew each time, so its figures vary: 0.97 to 0.98 before, 0.06 to 0.16 afterwards.
+    assert before["likelihood"] > 0.7
+    assert max(at_e1["likelihood"], after["likelihood"]) < 0.5
     assert before["said"]
     assert found["accuracy_after_repair"] > found["accuracy_public"]
     page = (tmp_path / "demo" / "report.html").read_text()
