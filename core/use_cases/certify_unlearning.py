@@ -73,11 +73,11 @@ def certify_unlearning(
 
 def _claim(session: Connection, doors: Doors, request: Row[Any], model: Row[Any], version: Row[Any]) -> UnlearningClaim:
     recipe = CheckpointRecipe.from_json(model.recipe)
-    judge = judge_of(session, model)
     # A request whose records an earlier one had the model forget is certified by that one's attempts.
     first = checkpoints.served_attempt(session, version.id, model.id)
     told = checkpoints.attempts_for(session, version.provenance["request"], model.id)
     run = checkpoints.find_run(session, first.job_id)
+    judge = judge_of(session, model, run)
     waiver = None
     if version.guarantee == Guarantee.WAIVED:
         found = checkpoints.waiver_for(session, version.provenance["request"], model.id)

@@ -38,6 +38,18 @@ def check_needs(choice: Choice, recipe: CheckpointRecipe) -> None:
         raise MethodNeedsUnmet("retrain needs to know how the checkpoint was trained: register it with its training")
 
 
+def check_policy(policy: UnlearningPolicy, recipe: CheckpointRecipe) -> None:
+    """Refuse a policy that a model cannot go by.
+
+    Raises:
+        PolicyRefused: its verification policy breaks its schema or its bounds.
+        MethodNeedsUnmet: it ranks a method that the model cannot be changed by.
+    """
+    check_verification(policy, recipe.modality)
+    for one in policy.methods:
+        check_needs(one, recipe)
+
+
 def check_verification(policy: UnlearningPolicy, modality: Modality) -> Policy:
     """Return the verification policy that a policy of unlearning means.
 
