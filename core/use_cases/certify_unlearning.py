@@ -132,7 +132,22 @@ def attempt_account(account: dict[str, Any]) -> dict[str, Any]:
             "peakMemoryBytes": cost["peak_memory_bytes"],
             "gigaflops": round(cost["flops"] / 1e9, 6),
             "retrainShare": None if cost["retrain_share"] is None else round(cost["retrain_share"], 9),
+            "attribution": _attribution(cost.get("attribution")),
         },
+    }
+
+
+def _attribution(account: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what a certificate says of what was computed before a method ran."""
+    if account is None:
+        return None
+    share = account["retrain_share"]
+    return {
+        "inputs": account["inputs"],
+        "reused": account["reused"],
+        "seconds": round(account["seconds"], 3),
+        "gigaflops": round(account["flops"] / 1e9, 6),
+        "retrainShare": None if share is None else round(share, 9),
     }
 
 

@@ -21,9 +21,14 @@ def offered(recipe: CheckpointRecipe) -> frozenset[Need]:
     return frozenset(found)
 
 
+COMPUTED = frozenset({"datamodel"})
+"""Artefacts that are computed for a request where methods run (`core.unlearning.approximate.artefacts`)."""
+
+
 def artefacts(recipe: CheckpointRecipe) -> frozenset[str]:
+    """Return which artefacts a registered checkpoint can be given: whatever can be computed, for any."""
     del recipe
-    return frozenset()
+    return COMPUTED
 
 
 def check_needs(choice: Choice, recipe: CheckpointRecipe) -> None:
