@@ -300,6 +300,48 @@ def set_repair(
             show(found, as_json, lambda: details({"id": found["id"], "repair": found["repair"]}))
 
 
+@app.command("set-unlearning")
+def set_unlearning(
+    model: Model,
+    policy: Annotated[
+        Path | None, typer.Option(help="Fields of a policy as a JSON file; options below go over it.")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Ranked, with their default settings, as scrub,fine_tune.")
+    ] = None,
+    most_cost: Annotated[float | None, typer.Option(help="Leave out what costs a larger share of a retrain.")] = None,
+    drift_budget: Annotated[float | None, typer.Option(help="How far answers may move since the last retrain.")] = None,
+    retrain: Annotated[bool | None, typer.Option(help="Whether a retrain follows when nothing was accepted.")] = None,
+    try_unqualified: Annotated[
+        bool | None, typer.Option(help="Whether methods are tried though no judge is qualified.")
+    ] = None,
+    oracles: Annotated[int | None, typer.Option(help="How many the next qualification trains.")] = None,
+    canaries: Annotated[int | None, typer.Option(help="How many rows the next qualification plants.")] = None,
+    seen: Annotated[int | None, typer.Option(help="Refuse if the model's row version is not this any more.")] = None,
+    url: Url = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Change by which methods, and within which limits, a checkpoint is made to forget. What runs keeps its policy."""
+    with told(as_json):
+        ranked = None if methods is None else [{"method": name.strip()} for name in methods.split(",") if name.strip()]
+        change = _recipe(
+            policy,
+            methods=ranked,
+            most_cost=most_cost,
+            drift_budget=drift_budget,
+            retrain=retrain,
+            try_unqualified=try_unqualified,
+            oracles=oracles,
+            canaries=canaries,
+        )
+        if not change:
+            raise unusable("say what shall change, or give a --policy")
+        with connect(url, data) as client:
+            found = client.patch(f"/v1/models/{model}", {"policy": {"unlearning": change}}, seen=seen)
+            show(found, as_json, lambda: details({"id": found["id"], **found["policy"]}))
+
+
 def wait_until_live(client: Client, model_id: str) -> dict[str, Any]:
     """Show a bar until the first version is live.
 
@@ -356,7 +398,7 @@ def _recipe(path: Path | None, **chosen: Any) -> dict[str, Any]:
     except ValueError:
         raise unusable(f"{path} is not JSON") from None
     if not isinstance(whole, dict):
-        raise unusable(f"{path} is no recipe")
+        raise unusable(f"{path} holds no JSON object")
     return whole | {option: value for option, value in chosen.items() if value is not None}
 
 

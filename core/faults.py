@@ -38,6 +38,8 @@ METHOD_POINTS = (
     "after_attempt_commit",
 )
 """Of a method that is run on a checkpoint."""
+ATTRIBUTION_POINTS = ("after_attribution_sealed", "after_attribution_kept")
+"""Of what is computed before a method that needs it."""
 UPKEEP_POINTS = (
     "after_completion",
     "after_drafts_destroyed",

@@ -64,15 +64,15 @@ def get_model(model: str, caller: Caller, doors: DoorsDoor, response: Response) 
 
 @router.patch(
     "/{model}",
-    response_model=Model,
+    response_model=AnyModel,
     responses=BODY | STALE,
     dependencies=[needs(Scope.MODELS_WRITE)],
-    summary="Change how eagerly a model is repaired",
+    summary="Change how eagerly a model is repaired, or by which methods a checkpoint is made to forget",
 )
 def change(
     model: str, body: ModelChangeBody, caller: Caller, doors: DoorsDoor, seen: SeenVersion, response: Response
 ) -> dict[str, Any]:
-    """What waits goes by the new policy from the next node on. Another budget begins with an empty balance."""
+    """What waits goes by the new policy; what runs ends under the old one. Another budget begins with an empty balance."""
     return _tagged(change_model(model, body.as_change(), caller=caller, doors=doors, seen=seen), response)
 
 

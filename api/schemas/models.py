@@ -180,6 +180,10 @@ class PolicyChange(BaseModel):
 
     repair: Repair | None = None
     repair_budget: RepairBudgetBody | None = Field(default=None, description="Null: whatever it takes.")
+    unlearning: dict[str, Any] | None = Field(
+        default=None,
+        description="Approximate mode: fields of a policy of schema `lethe.unlearning-policy/1`; what it leaves out stays.",
+    )
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
@@ -188,11 +192,16 @@ class PolicyChange(BaseModel):
 
 
 class ModelChangeBody(BaseModel):
-    """Change a model's repair policy."""
+    """Change a model's policy: of repairs in exact mode, of unlearning in approximate mode."""
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"policy": {"repair_budget": {"slice_epochs_per_deletion": 2.8}}}]},
+        json_schema_extra={
+            "examples": [
+                {"policy": {"repair_budget": {"slice_epochs_per_deletion": 2.8}}},
+                {"policy": {"unlearning": {"methods": [{"method": "l1_sparse"}], "drift_budget": 0.05}}},
+            ]
+        },
     )
 
     policy: PolicyChange
@@ -204,6 +213,7 @@ class ModelChangeBody(BaseModel):
             repair=None if policy.repair is None else policy.repair not in {False, "off"},
             budget=policy.repair_budget.as_budget() if policy.repair_budget is not None else None,
             unlimited=said_null or policy.repair == "full",
+            unlearning=policy.unlearning,
         )
 
 

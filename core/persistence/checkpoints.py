@@ -20,12 +20,13 @@ from sqlalchemy import (
     Row,
     Table,
     Text,
+    cast,
     func,
     select,
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from core.audit.entry import Action
 from core.persistence import audit
@@ -210,6 +211,30 @@ def end_run(session: Connection, job_id: str) -> None:
     )
 
 
+_ATTRIBUTION = method_runs.c.plan["attribution"]
+
+
+def keep_attribution(session: Connection, job_id: str, attribution: dict[str, Any]) -> None:
+    """Keep with a run what was computed for it: key_id, object_digest, and an account of inputs and cost."""
+    plan = method_runs.c.plan.op("||")(func.jsonb_build_object("attribution", cast(attribution, JSONB)))
+    session.execute(update(method_runs).where(method_runs.c.job_id == job_id).values(plan=plan))
+
+
+def attributions_of(session: Connection, model_id: str) -> list[Row[Any]]:
+    """Return (job_id, attribution) of every run on a model that keeps one, oldest first."""
+    query = select(method_runs.c.job_id, _ATTRIBUTION.label("attribution"))
+    kept = query.where(method_runs.c.model_id == model_id, _ATTRIBUTION.is_not(None))
+    return list(session.execute(kept.order_by(method_runs.c.created_at, method_runs.c.job_id)))
+
+
+def drop_attributions(session: Connection, model_id: str, job_id: str | None = None) -> list[dict[str, Any]]:
+    """Forget what runs on a locked model keep, or one run, and return it; whoever calls orders the death of the keys."""
+    kept = {row.job_id: row.attribution for row in attributions_of(session, model_id) if job_id in {None, row.job_id}}
+    gone = update(method_runs).where(method_runs.c.job_id.in_(kept))
+    session.execute(gone.values(plan=method_runs.c.plan.op("-")("attribution")))
+    return list(kept.values())
+
+
 def runs_for(session: Connection, model_id: str, request_id: str) -> list[Row[Any]]:
     query = select(method_runs).where(method_runs.c.model_id == model_id, method_runs.c.request_id == request_id)
     return list(session.execute(query.order_by(method_runs.c.created_at)))
@@ -264,10 +289,20 @@ def served_attempt(session: Connection, version_id: str, model_id: str) -> Row[A
 
 
 def measured_costs(session: Connection, model_id: str) -> dict[str, float]:
-    """Return each method's latest measured cost on a model, as a share of a retrain."""
+    """Return each method's latest measured cost on a model, as a share of a retrain.
+
+    With an attribution's own, also where it was there already: the next request needs another.
+    """
     query = select(method_attempts).where(method_attempts.c.model_id == model_id).order_by(method_attempts.c.ended_at)
-    shares = {row.method: row.account.get("cost", {}).get("retrain_share") for row in session.execute(query)}
-    return {method: float(one) for method, one in shares.items() if one is not None}
+    shares = {row.method: _share(row.account.get("cost") or {}) for row in session.execute(query)}
+    return {method: one for method, one in shares.items() if one is not None}
+
+
+def _share(cost: dict[str, Any]) -> float | None:
+    share = cost.get("retrain_share")
+    if share is None:
+        return None
+    return float(share) + float((cost.get("attribution") or {}).get("retrain_share") or 0.0)
 
 
 def add_waiver(session: Connection, *, log: dict[str, Any], **values: Any) -> None:

@@ -188,11 +188,15 @@ def set_model_state(session: Connection, model: Row[Any], state: ModelState) -> 
     audit.note(session, action, tenant=model.tenant_id, object=model.id, before=model.state, after=state)
 
 
-def set_unlearning_policy(session: Connection, model: Row[Any], policy: dict[str, Any], digest: str) -> None:
-    """Write down another policy of a locked model in approximate mode."""
+def set_unlearning_policy(
+    session: Connection, model: Row[Any], policy: dict[str, Any], *, before: str, after: str
+) -> None:
+    """Write down another policy of a locked model in approximate mode; the log gets both digests."""
     changed = {"unlearning_policy": policy, "row_version": models.c.row_version + 1}
     session.execute(update(models).where(models.c.id == model.id).values(**changed))
-    audit.note(session, Action.MODEL_POLICY_CHANGED, tenant=model.tenant_id, object=model.id, policy=digest)
+    audit.note(
+        session, Action.MODEL_POLICY_CHANGED, tenant=model.tenant_id, object=model.id, before=before, after=after
+    )
 
 
 def repair_policy(model: Row[Any]) -> RepairPolicy:

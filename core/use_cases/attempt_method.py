@@ -1,6 +1,6 @@
 """Make one attempt: run a method on the opened checkpoint, from wherever an earlier worker stopped, and have it judged.
 
-    rows ─▶ unlearn (saved after epochs, sealed) ─▶ what every model answers ─▶ judge ─▶ accepted, or why not
+    rows ─▶ what the method needs computed before (kept, sealed) ─▶ unlearn (saved after epochs, sealed) ─▶ what every model answers ─▶ judge ─▶ accepted, or why not
 
 Loads torch.
 """
@@ -28,6 +28,7 @@ from core.unlearning.approximate.order import Order
 from core.unlearning.approximate.unlearn import order_for, unlearn
 from core.use_cases.doors import Doors
 from core.use_cases.judge_attempt import Verdict, judge_attempt
+from core.use_cases.keep_attribution import with_artefacts
 from core.use_cases.open_desk import Desk
 from core.use_cases.plan_method import MethodRun
 
@@ -61,13 +62,14 @@ def attempt_method(doors: Doors, run: MethodRun, desk: Desk, number: int, step: 
     hooks = _Reporter(doors, run, number, step.choice.method, total)
     base = {"number": number, **step.as_json(), "seed": seed}
     try:
-        outcome = _unlearned(order, desk.task(), _state(doors, run), hooks.hooks())
+        task, attribution = with_artefacts(doors, run, desk.task(), step.choice.method)
+        outcome = _unlearned(order, task, _state(doors, run), hooks.hooks())
     except (MethodFailed, MethodNeedsUnmet) as failed:
         return Attempt(number, step, seed, None, base, Verdict.failed(failed.code))
     reach("after_method")
     made = read_into(desk.opened.network, outcome.tensors)
     verdict = judge_attempt(run, desk, made, outcome, retrained=step.choice.method == RETRAIN)
-    return Attempt(number, step, seed, outcome.tensors, base | _account(outcome, desk), verdict)
+    return Attempt(number, step, seed, outcome.tensors, base | _account(outcome, desk, attribution), verdict)
 
 
 def _unlearned(order: Order, task: Task, state: bytes | None, hooks: Hooks) -> Outcome:
@@ -92,7 +94,7 @@ def read_into(like: nn.Module, tensors: NamedTensors) -> nn.Module:
     return network.eval()
 
 
-def _account(outcome: Outcome, desk: Desk) -> dict[str, Any]:
+def _account(outcome: Outcome, desk: Desk, attribution: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "run": outcome.manifest["run"],
         "result": outcome.manifest["result"],
@@ -100,7 +102,7 @@ def _account(outcome: Outcome, desk: Desk) -> dict[str, Any]:
         "rows": outcome.manifest["rows"],
         "ended": outcome.ended,
         "pruned": len(outcome.pruned),
-        "cost": outcome.cost.as_json(),
+        "cost": {**outcome.cost.as_json(), "attribution": attribution},
         "metrics": outcome.history[-1].as_json() if outcome.history else None,
         "audited": {
             "records": len(desk.audited),

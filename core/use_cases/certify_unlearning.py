@@ -73,11 +73,11 @@ def certify_unlearning(
 
 def _claim(session: Connection, doors: Doors, request: Row[Any], model: Row[Any], version: Row[Any]) -> UnlearningClaim:
     recipe = CheckpointRecipe.from_json(model.recipe)
-    judge = judge_of(session, model)
     # A request whose records an earlier one had the model forget is certified by that one's attempts.
     first = checkpoints.served_attempt(session, version.id, model.id)
     told = checkpoints.attempts_for(session, version.provenance["request"], model.id)
     run = checkpoints.find_run(session, first.job_id)
+    judge = judge_of(session, model, run)
     waiver = None
     if version.guarantee == Guarantee.WAIVED:
         found = checkpoints.waiver_for(session, version.provenance["request"], model.id)
@@ -132,7 +132,22 @@ def attempt_account(account: dict[str, Any]) -> dict[str, Any]:
             "peakMemoryBytes": cost["peak_memory_bytes"],
             "gigaflops": round(cost["flops"] / 1e9, 6),
             "retrainShare": None if cost["retrain_share"] is None else round(cost["retrain_share"], 9),
+            "attribution": _attribution(cost.get("attribution")),
         },
+    }
+
+
+def _attribution(account: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what a certificate says of what was computed before a method ran."""
+    if account is None:
+        return None
+    share = account["retrain_share"]
+    return {
+        "inputs": account["inputs"],
+        "reused": account["reused"],
+        "seconds": round(account["seconds"], 3),
+        "gigaflops": round(account["flops"] / 1e9, 6),
+        "retrainShare": None if share is None else round(share, 9),
     }
 
 

@@ -1,7 +1,11 @@
-"""Change how eagerly a model is repaired, while it runs: what waits goes by the new policy from the next node on."""
+"""Change a model's policy while it runs: how eagerly it is repaired, or by which methods a checkpoint is made to forget.
+
+What waits goes by the new policy from the next node on, or from the next plan on.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +18,7 @@ from core.domain.errors import BadInput, ModelNotFound, StaleRowVersion, WrongMo
 from core.domain.model import ModelState, Recipe
 from core.domain.repair import RepairBudget, RepairPolicy
 from core.persistence import budgets, models
+from core.use_cases.change_policy import change_policy
 from core.use_cases.doors import Doors
 from core.use_cases.read_models import describe_model
 from core.use_cases.shard_jobs import add_shard_job, wants_training
@@ -27,12 +32,18 @@ class ModelChange:
     budget: RepairBudget | None = None
     unlimited: bool = False
     """Whether the budget goes."""
+    unlearning: Mapping[str, Any] | None = None
+    """Fields of a policy of unlearning."""
+
+    @property
+    def of_repair(self) -> bool:
+        return self.repair is not None or self.budget is not None or self.unlimited
 
 
 def change_model(
     model: str, change: ModelChange, *, caller: Caller, doors: Doors, seen: int | None = None
 ) -> dict[str, Any]:
-    """Change a model's repair policy and return the model. Another budget begins with an empty balance.
+    """Change a model's policy and return the model. Another budget of repairs begins with an empty balance.
 
     Args:
         model: id or name.
@@ -44,22 +55,37 @@ def change_model(
     Raises:
         ModelNotFound: the tenant has none such.
         StaleRowVersion: it changed since it was looked at.
+        WrongMode: repairs are of models in exact mode, policies of unlearning of those in approximate mode.
         BadInput: a repair that is switched off takes no budget.
+        PolicyRefused, MethodNeedsUnmet: the policy of unlearning will not do for this model.
     """
     caller.require(Scope.MODELS_WRITE)
     with doors.database.transaction(Actor(ActorKind.CLIENT, caller.key_id)) as session:
         found = models.find_model(session, caller.tenant_id, model)
         if found is None:
             raise ModelNotFound
-        if found.mode != Mode.EXACT:
-            raise WrongMode("only models that were trained in slices are repaired")
+        _check_mode(found, change)
         held = models.lock_model(session, found.id)
         if seen is not None and seen != held.row_version:
             raise StaleRowVersion
-        policy = _changed(models.repair_policy(held), change)
-        if policy != models.repair_policy(held):
-            _apply(session, doors, held, policy)
+        if change.unlearning is not None:
+            change_policy(session, held, change.unlearning)
+        if change.of_repair:
+            _change_repair(session, doors, held, change)
         return describe_model(session, models.get_model(session, held.id))
+
+
+def _check_mode(model: Row[Any], change: ModelChange) -> None:
+    if change.of_repair and model.mode != Mode.EXACT:
+        raise WrongMode("only models that were trained in slices are repaired")
+    if change.unlearning is not None and model.mode != Mode.APPROXIMATE:
+        raise WrongMode("only models in approximate mode have a policy of unlearning")
+
+
+def _change_repair(session: Connection, doors: Doors, model: Row[Any], change: ModelChange) -> None:
+    policy = _changed(models.repair_policy(model), change)
+    if policy != models.repair_policy(model):
+        _apply(session, doors, model, policy)
 
 
 def _changed(policy: RepairPolicy, change: ModelChange) -> RepairPolicy:

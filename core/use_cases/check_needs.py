@@ -21,9 +21,14 @@ def offered(recipe: CheckpointRecipe) -> frozenset[Need]:
     return frozenset(found)
 
 
+COMPUTED = frozenset({"datamodel"})
+"""Artefacts that are computed for a request where methods run (`core.unlearning.approximate.artefacts`)."""
+
+
 def artefacts(recipe: CheckpointRecipe) -> frozenset[str]:
+    """Return which artefacts a registered checkpoint can be given: whatever can be computed, for any."""
     del recipe
-    return frozenset()
+    return COMPUTED
 
 
 def check_needs(choice: Choice, recipe: CheckpointRecipe) -> None:
@@ -36,6 +41,18 @@ def check_needs(choice: Choice, recipe: CheckpointRecipe) -> None:
     card.check(recipe.modality, offered=offered(recipe), artefacts=artefacts(recipe))
     if card.name == RETRAIN and recipe.training is None:
         raise MethodNeedsUnmet("retrain needs to know how the checkpoint was trained: register it with its training")
+
+
+def check_policy(policy: UnlearningPolicy, recipe: CheckpointRecipe) -> None:
+    """Refuse a policy that a model cannot go by.
+
+    Raises:
+        PolicyRefused: its verification policy breaks its schema or its bounds.
+        MethodNeedsUnmet: it ranks a method that the model cannot be changed by.
+    """
+    check_verification(policy, recipe.modality)
+    for one in policy.methods:
+        check_needs(one, recipe)
 
 
 def check_verification(policy: UnlearningPolicy, modality: Modality) -> Policy:

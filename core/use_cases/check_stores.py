@@ -42,6 +42,8 @@ WITH needed AS (
     FROM models WHERE jsonb_typeof(recipe -> 'tokenizer') = 'object'
   UNION ALL SELECT 'method_run', job_id, data_key_id, state_digest FROM method_runs
     WHERE ended_at IS NULL AND state_digest IS NOT NULL
+  UNION ALL SELECT 'attribution', job_id, plan -> 'attribution' ->> 'key_id', plan -> 'attribution' ->> 'object_digest'
+    FROM method_runs WHERE jsonb_typeof(plan -> 'attribution') = 'object'
   UNION ALL SELECT 'witness', id, account -> 'witness' ->> 'key_id', account -> 'witness' ->> 'object_digest'
     FROM qualifications WHERE jsonb_typeof(account -> 'witness') = 'object'
   UNION ALL SELECT 'tenant', tenant_id, 'tenant_' || tenant_id, NULL FROM tenants
@@ -82,7 +84,8 @@ WHERE NOT EXISTS (SELECT 1 FROM needed n WHERE n.object_digest = o.name)
   AND NOT EXISTS (SELECT 1 FROM erasures e WHERE e.object_digest = o.name AND e.destroyed_at IS NULL)
 """
 TO_OPEN = (
-    "SELECT kind, object, key_id, object_digest FROM needed WHERE kind IN ('node', 'backbone', 'checkpoint', 'witness')"
+    "SELECT kind, object, key_id, object_digest FROM needed "
+    "WHERE kind IN ('node', 'backbone', 'checkpoint', 'witness', 'attribution')"
 )
 
 
@@ -204,6 +207,7 @@ def _still_needed(doors: Doors, kind: str, key_id: str) -> bool:
         "webhook": "SELECT 1 FROM webhook_endpoints WHERE secret_key_id = :key AND state <> 'deleted'",
         "block": "SELECT 1 FROM blocks WHERE key_id = :key AND erased_at IS NULL",
         "node": "SELECT 1 FROM nodes WHERE data_key_id = :key AND state = 'live'",
+        "attribution": "SELECT 1 FROM method_runs WHERE plan -> 'attribution' ->> 'key_id' = :key",
     }
     if kind not in alive:
         return True

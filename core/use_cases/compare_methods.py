@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -17,8 +17,8 @@ from torch import nn
 from core.domain.errors import MethodFailed, MethodNeedsUnmet
 from core.methods.menu import MENU
 from core.modelling.tensors import NamedTensors
+from core.unlearning.approximate import artefacts
 from core.unlearning.approximate.cost import Cost
-from core.unlearning.approximate.datamodels import linearised
 from core.unlearning.approximate.kitchen import Task
 from core.unlearning.approximate.samples import Samples
 from core.unlearning.approximate.unlearn import order_for, unlearn
@@ -32,7 +32,6 @@ from core.verification.verdict import Ending
 
 Progress = Callable[[float, str], None]
 ORACLE_SEED = 1_000
-ATTRIBUTION_DAMPING = 0.02
 ORIGINAL, ORACLE = "original", "oracle"
 
 
@@ -151,11 +150,11 @@ class Judge:
 
 def _ran(judge: Judge, chosen: Chosen, seed: int) -> dict[str, Any]:
     """Return what a method reached and what it cost, or why there is no result."""
-    task, before = judge.subject.task, time.perf_counter()
+    task, attribution = judge.subject.task, 0.0
     try:
-        if MENU[chosen.method].artefacts:
-            task = replace(task, artefacts=linearised(task, damping=ATTRIBUTION_DAMPING))
-        attribution = time.perf_counter() - before if task.artefacts else 0.0
+        if names := MENU[chosen.method].artefacts:
+            made = artefacts.make(task, names)
+            task, attribution = artefacts.given(task, made.tensors), made.cost.seconds
         outcome = unlearn(order_for(chosen.method, chosen.settings, seed=seed), task)
         judged = judge.judged(judge.evidence(with_tensors(task.model, outcome.tensors)))
     except (MethodFailed, MethodNeedsUnmet) as refused:

@@ -1,7 +1,8 @@
 """Begin a run of methods on a checkpoint: what is to be forgotten, what may be tried, and where an earlier worker stopped.
 
 Torch-free. A run belongs to its job; a worker that takes the job over finds the plan, the attempts that were made and the
-state of the present one. When another version went live meanwhile, it is planned anew from that.
+state of the present one. It goes by the policy that it was planned under, whatever the model's policy became since. When
+another version went live meanwhile, it is planned anew from that, under the policy that holds then.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from core.use_cases.doors import Doors
 from core.verification.policy import Policy
 from core.verification.policy import policy_from_json as verification_from_json
 from core.verification.qualification import Standing
+
+KEPT_POLICY = "rules"
+"""Where a run's plan keeps the whole policy, beside its digest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +103,15 @@ def plan_method(job: Row[Any], doors: Doors) -> MethodRun | None:
         if request.kind == RequestKind.DATA_DELETION and not forget:
             return None
         recipe = CheckpointRecipe.from_json(model.recipe)
-        policy = policy_from_json(model.unlearning_policy, recipe.modality)
-        judge = _judge(session, model, recipe, policy)
         row = checkpoints.find_run(session, job.id)
-        if row is None or row.base_version != base.id:
+        planned = row is not None and row.base_version == base.id
+        policy = _policy(model, recipe, row if planned else None)
+        judge = _judge(session, model, recipe, policy)
+        if row is None or not planned:
             rows = count_rows(session, model, drop=formerly | named)
             wanted = len(forget) or count_rows(session, model, dataset_id=_concept(request))
             plan = _plan(session, model, request, recipe, policy, judge, served, forget=wanted, retain=rows)
-            row = _begin(session, held, request, base, plan, row)
+            row = _begin(session, held, request, base, plan, policy, row)
         return MethodRun(
             job=held,
             request=request,
@@ -147,10 +152,17 @@ def preview_plan(session: Connection, model: Row[Any], named: set[bytes], reques
     return _plan(session, model, asked, recipe, policy, judge, served, forget=len(named - formerly), retain=rows)
 
 
-def judge_of(session: Connection, model: Row[Any]) -> Judge:
-    """Return by which policy a model's requests are judged now, and whether that judge is qualified."""
+def judge_of(session: Connection, model: Row[Any], run: Row[Any] | None) -> Judge:
+    """Return by which policy a run is judged, and whether that judge is qualified; without a run, a model's next one."""
     recipe = CheckpointRecipe.from_json(model.recipe)
-    return _judge(session, model, recipe, policy_from_json(model.unlearning_policy, recipe.modality))
+    return _judge(session, model, recipe, _policy(model, recipe, run))
+
+
+def _policy(model: Row[Any], recipe: CheckpointRecipe, run: Row[Any] | None) -> UnlearningPolicy:
+    """Return the policy that a run was planned under, whatever the model's says since; without a run, the model's."""
+    # A run that was planned before runs kept their policy has none in its plan.
+    kept = None if run is None else run.plan.get(KEPT_POLICY)
+    return policy_from_json(kept or model.unlearning_policy, recipe.modality)
 
 
 def _judge(session: Connection, model: Row[Any], recipe: CheckpointRecipe, policy: UnlearningPolicy) -> Judge:
@@ -195,9 +207,16 @@ def _plan(  # noqa: PLR0913, PLR0917
 
 
 def _begin(  # noqa: PLR0913, PLR0917
-    session: Connection, job: Row[Any], request: Row[Any], base: Row[Any], plan: Plan, old: Row[Any] | None
+    session: Connection,
+    job: Row[Any],
+    request: Row[Any],
+    base: Row[Any],
+    plan: Plan,
+    policy: UnlearningPolicy,
+    old: Row[Any] | None,
 ) -> Row[Any]:
-    written = {**plan.as_json(), "first": len(checkpoints.attempts_of_run(session, job.id))}
+    first = len(checkpoints.attempts_of_run(session, job.id))
+    written = {**plan.as_json(), KEPT_POLICY: policy.as_json(), "first": first}
     if old is not None:
         checkpoints.restart_run(session, job.id, base_version=base.id, plan=written)
     else:

@@ -61,6 +61,7 @@ def publish_checkpoint_version(  # noqa: PLR0913
     reach("after_alias_move")
     if served is not None and provenance.get("request"):
         doom_checkpoints(session, model, [served.id], provenance["request"])
+        doom_attributions(session, model, provenance["request"])
     checkpoints.go_live(session, checkpoint_id)
     if current is None:
         models.set_model_state(session, model, ModelState.LIVE)
@@ -74,4 +75,16 @@ def doom_checkpoints(session: Connection, model: Row[Any], ids: list[str], reque
     dead = checkpoints.bury_checkpoints(session, ids)
     requests.order_erasures(
         session, ({**common, "key_id": row.data_key_id, "object_digest": row.object_digest} for row in dead)
+    )
+
+
+def doom_attributions(session: Connection, model: Row[Any], request_id: str, *, job_id: str | None = None) -> None:
+    """Forget what was computed from the served version, by all runs or by one, and order the death of its keys."""
+    common = {"tenant_id": model.tenant_id, "kind": ErasureKind.NODE, "request_id": request_id}
+    requests.order_erasures(
+        session,
+        (
+            {**common, "key_id": kept["key_id"], "object_digest": kept["object_digest"]}
+            for kept in checkpoints.drop_attributions(session, model.id, job_id)
+        ),
     )

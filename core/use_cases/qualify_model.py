@@ -136,6 +136,7 @@ def laxer(policy: Policy, oracles: int) -> Policy:
 
 def _methods(nursery: Nursery, original: nn.Module, policy: UnlearningPolicy) -> Any:
     """Yield each method of the policy with what it made of the planted original, or the word for why it made nothing."""
+    from core.unlearning.approximate import artefacts
     from core.unlearning.approximate.kitchen import Task
     from core.unlearning.approximate.unlearn import order_for, unlearn
     from core.use_cases.attempt_method import read_into
@@ -153,6 +154,8 @@ def _methods(nursery: Nursery, original: nn.Module, policy: UnlearningPolicy) ->
             training_epochs=nursery.training.epochs,
         )
         try:
+            if names := find(one.method).artefacts:
+                task = artefacts.given(task, artefacts.make(task, names).tensors)
             outcome = unlearn(order_for(one.method, one.settings, seed=6), task)
         except (MethodFailed, MethodNeedsUnmet) as failed:
             yield one.method, failed.code

@@ -27,7 +27,7 @@ from core.persistence import checkpoints, datasets, drafts, models
 from core.persistence.checkpoints import CheckpointState
 from core.use_cases.adopt_checkpoint import Adopted, check_shapes, read_checkpoint
 from core.use_cases.answer_once import Answer, OnceKey, answer_once
-from core.use_cases.check_needs import check_needs, check_verification
+from core.use_cases.check_needs import check_policy
 from core.use_cases.doors import Doors
 from core.use_cases.draft_keys import add_draft, destroy_draft
 from core.use_cases.ingest_lock import share_ingest_lock
@@ -183,9 +183,7 @@ def _policy(order: CheckpointOrder, recipe: CheckpointRecipe) -> UnlearningPolic
     if order.policy is None:
         return default_policy(recipe.modality)
     policy = policy_from_json(order.policy, recipe.modality)
-    check_verification(policy, recipe.modality)
-    for one in policy.methods:
-        check_needs(one, recipe)
+    check_policy(policy, recipe)
     return policy
 
 

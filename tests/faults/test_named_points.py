@@ -43,7 +43,8 @@ OF_A_DELETION = faults.POINTS if FULL else faults.POINTS[1::3]
 def test_every_point_has_its_test() -> None:
     known = {getattr(faults, name) for name in dir(faults) if name.endswith("POINTS")}
     tested = (faults.POINTS, faults.TRAINING_POINTS, faults.UPKEEP_POINTS, faults.INTAKE_POINTS, faults.WEBHOOK_POINTS)
-    elsewhere = (faults.DISPATCHER_POINTS, faults.METHOD_POINTS)  # test_broker, and integration/test_checkpoints
+    # test_broker, and integration/test_checkpoints and test_attributions
+    elsewhere = (faults.DISPATCHER_POINTS, faults.METHOD_POINTS, faults.ATTRIBUTION_POINTS)
     assert known == {*tested, *elsewhere}
     assert {*OF_A_WORKER} == {*faults.TRAINING_POINTS, *faults.UPKEEP_POINTS}
 

@@ -72,31 +72,32 @@ def table(rows: np.ndarray, wanted: np.ndarray, *, owners: str = "person", targe
     return written.getvalue().encode()
 
 
-def add_datasets(doors: Doors, target: str = "label") -> None:
+def add_datasets(doors: Doors, target: str = "label", *, prefix: str = "") -> None:
     rows, wanted = learned(target)
     unseen = points(2, UNSEEN, target)
     for name, content in (
         ("visits", table(rows, wanted, target=target)),
         ("unseen", table(*unseen, owners="stranger", target=target)),
     ):
-        register_dataset(name, schema(target), {"file": content}, caller=world.ADMIN, once=world.NOTHING, doors=doors)
+        files = {"file": content}
+        register_dataset(prefix + name, schema(target), files, caller=world.ADMIN, once=world.NOTHING, doors=doors)
 
 
 def network(outputs: int = CLASSES) -> nn.Sequential:
     return nn.Sequential(nn.Linear(FEATURES, HIDDEN[0]), nn.ReLU(), nn.Linear(HIDDEN[0], outputs))
 
 
-def trained(target: str = "label") -> nn.Sequential:
-    """Return a network that learned nearly everything by heart, as `TRAINING` says."""
+def trained(target: str = "label", training: Training = TRAINING) -> nn.Sequential:
+    """Return a network that learned as it is told, with `TRAINING` nearly everything by heart."""
     rows, wanted = learned(target)
     inputs = torch.tensor(rows / 4, dtype=torch.float32)
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         made = network(CLASSES if target == "label" else 1)
-        optimiser = torch.optim.AdamW(made.parameters(), lr=TRAINING.learning_rate, weight_decay=0.0)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, TRAINING.epochs)
-        for _ in range(TRAINING.epochs):
-            for part in torch.split(torch.randperm(len(rows)), TRAINING.batch_size):
+        optimiser = torch.optim.AdamW(made.parameters(), lr=training.learning_rate, weight_decay=0.0)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.epochs)
+        for _ in range(training.epochs):
+            for part in torch.split(torch.randperm(len(rows)), training.batch_size):
                 optimiser.zero_grad()
                 outputs = made(inputs[part])
                 if target == "label":

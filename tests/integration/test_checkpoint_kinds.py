@@ -78,11 +78,11 @@ def texts(owners: str, seed: int, count: int = 40) -> bytes:
     return written.getvalue().encode()
 
 
-def add_texts(doors: Doors) -> None:
+def add_texts(doors: Doors, *, prefix: str = "", count: int = 40) -> None:
     schema = TextSchema(labels=("note", "other"), owner_identity_type="email")
     for name, owners, seed in (("visits", "person", 1), ("unseen", "stranger", 2), ("hazards", "hazard", 3)):
-        files = {"file": texts(owners, seed)}
-        register_dataset(name, schema, files, caller=world.ADMIN, once=world.NOTHING, doors=doors)
+        files = {"file": texts(owners, seed, count)}
+        register_dataset(prefix + name, schema, files, caller=world.ADMIN, once=world.NOTHING, doors=doors)
 
 
 def language_model(directory: Path, *, adapter: bool = False) -> Path:

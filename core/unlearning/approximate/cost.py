@@ -25,6 +25,16 @@ class Cost:
     retrain_share: float | None
     """`flops` over those of training on the retained rows for as long as the original was; None where that is unknown."""
 
+    def plus(self, other: Cost) -> Cost:
+        """Return what both cost, one after the other."""
+        known = self.retrain_share is not None and other.retrain_share is not None
+        return Cost(
+            seconds=self.seconds + other.seconds,
+            peak_memory_bytes=max(self.peak_memory_bytes, other.peak_memory_bytes),
+            flops=self.flops + other.flops,
+            retrain_share=(self.retrain_share or 0.0) + (other.retrain_share or 0.0) if known else None,
+        )
+
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -1,7 +1,7 @@
 """What a model trained without some rows would answer: predicted from attributions, computed before it is asked.
 
 `from_subsets` fits a linear datamodel to many small trainings on subsets (arXiv:2202.00622); its attributions serve any
-later request. `linearised` predicts for one request, from the original alone, by one solve with the curvature.
+later request. `predicted` predicts for one request, from the original alone, by one solve with the curvature.
 """
 
 from __future__ import annotations
@@ -12,12 +12,18 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from core.domain.errors import Diverged
 from core.modelling.tensors import NamedTensors
+from core.unlearning.approximate.cost import Cost
 from core.unlearning.approximate.curvature import mean_gradient, pushed_forward, retain_newton_step
 from core.unlearning.approximate.kitchen import Kitchen, Task
 from core.unlearning.approximate.per_sample import answer
 
 ARTEFACT = "datamodel"
+DAMPING = 0.02
+"""Of the solve: what kept both of the gate's worlds whole; see the card's known weakness."""
+ITERATIONS = 100
+"""Of conjugate gradients, at most."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +53,33 @@ def from_subsets(included: Tensor, answers: Tensor, *, ridge: float) -> Datamode
     return Datamodel(found.view(-1, *answers.shape[1:]).to(answers.dtype))
 
 
-def linearised(task: Task, *, damping: float, iterations: int = 100, rows_at_once: int = 256) -> NamedTensors:
-    """Return the artefact for one request: the original's answers moved along a Newton step without the rows.
+@dataclass(frozen=True)
+class Prediction:
+    """The artefact for one request, and what it cost."""
+
+    tensors: NamedTensors
+    """By `datamodel/stream`: (rows, outputs) in the stream's order."""
+    cost: Cost
+
+
+def linearised(task: Task, *, damping: float) -> NamedTensors:
+    """Return the artefact of `predicted` alone."""
+    return predicted(task, damping=damping).tensors
+
+
+def predicted(
+    task: Task, *, damping: float = DAMPING, iterations: int = ITERATIONS, rows_at_once: int = 256
+) -> Prediction:
+    """Predict for one request: the original's answers moved along a Newton step without the rows.
 
     f(x) + J(x) (G_R + damping I)^-1 ΣF ∇loss / n_R, exact for models linear in their weights under squared error.
+
+    Raises:
+        Diverged: what is predicted is not finite.
     """
     kitchen = Kitchen(task, 0, rows_at_once)
+    first = kitchen.streams["forget"].take("forget", torch.tensor([0]), kitchen.device)
+    kitchen.ledger.measure(lambda: kitchen.adapter.outputs(kitchen.original, first.inputs))
     share = kitchen.units("forget") / kitchen.units("retain")
     step = retain_newton_step(kitchen, mean_gradient(kitchen, "forget"), damping=damping, iterations=iterations)
     step = {name: share * one for name, one in step.items()}
@@ -61,7 +88,11 @@ def linearised(task: Task, *, damping: float, iterations: int = 100, rows_at_onc
     for batch in kitchen.through("forget", "retain"):
         said, moved = pushed_forward(partial(_answers, kitchen, batch.inputs), weights, step)
         found[batch.stream].append((said + moved).detach().cpu())
-    return {f"{ARTEFACT}/{stream}": torch.cat(parts) for stream, parts in found.items()}
+        kitchen.ledger.add(2 * len(batch), backward=False)
+    tensors = {f"{ARTEFACT}/{stream}": torch.cat(parts) for stream, parts in found.items()}
+    if not all(bool(one.isfinite().all()) for one in tensors.values()):
+        raise Diverged("the answers that were predicted are not finite")
+    return Prediction(tensors, kitchen.ledger.cost(task.retrain_rows))
 
 
 def _answers(kitchen: Kitchen, inputs: Tensor, weights: NamedTensors) -> Tensor:

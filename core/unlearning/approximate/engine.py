@@ -261,7 +261,6 @@ class _Run:
             pruned = seal.check_completeness(kitchen, self.recipe.pruned())
         seal.check_answers(kitchen)
         tensors = kitchen.weights()
-        retrained = len(task.retain) * task.training_epochs if task.retain and task.training_epochs else None
         return Outcome(
             tensors=tensors,
             manifest=manifest(
@@ -276,7 +275,7 @@ class _Run:
                     "result": tensor_digest(tensors),
                 },
             ),
-            cost=kitchen.ledger.cost(retrained),
+            cost=kitchen.ledger.cost(task.retrain_rows),
             ended=self.ended or COMPLETED,
             history=tuple(self.history),
             to_verify=task.forget.references,

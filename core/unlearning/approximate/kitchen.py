@@ -48,6 +48,11 @@ class Task:
         every: dict[Stream, Samples | None] = {"forget": self.forget, "retain": self.retain, "holdout": self.holdout}
         return {name: samples for name, samples in every.items() if samples is not None and len(samples)}
 
+    @property
+    def retrain_rows(self) -> int | None:
+        """How many rows a retrain goes through; None where that is not known."""
+        return len(self.retain) * self.training_epochs if self.retain and self.training_epochs else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Live:
