@@ -75,8 +75,8 @@ class Gpt2(LanguageTransformer):
         width, inner = decided["heads"] * decided["head_width"], len(tensors["layer.0.up.weight"])
         columns = dict.fromkeys(("q", "k", "v", "o", "up"), width) | {"down": inner}
         rows = dict.fromkeys(("q", "k", "v", "o", "down", *NORMS), width) | {"up": inner}
-        expected = {"words": (len(tensors["words"]), width), "positions": (decided["positions"], width)}
-        expected |= {"norm.weight": (width,), "norm.bias": (width,)}
+        expected: dict[str, tuple[int, ...]] = {"norm.weight": (width,), "norm.bias": (width,)}
+        expected |= {"words": (len(tensors["words"]), width), "positions": (decided["positions"], width)}
         for name in tensors.keys() - expected.keys():
             _, _, part, kind = name.split(".")
             whole = kind == "weight" and part in columns

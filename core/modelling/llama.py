@@ -70,8 +70,9 @@ class Llama(LanguageTransformer):
 
     @staticmethod
     def fits(tensors: NamedTensors, decided: Mapping[str, Any]) -> bool:
-        shared = decided["key_value_heads"] * decided["head_width"]
-        return decided["head_width"] % 2 == 0 and len(tensors["layer.0.k.weight"]) == shared
+        shared = int(decided["key_value_heads"]) * int(decided["head_width"])
+        even = int(decided["head_width"]) % 2 == 0
+        return even and len(tensors["layer.0.k.weight"]) == shared
 
     def _placed(self, states: Tensor) -> Tensor:
         cosine, sine = (table[: states.shape[2]].to(states.device) for table in self._places)

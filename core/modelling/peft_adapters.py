@@ -25,7 +25,7 @@ def lora_directory(  # noqa: PLR0913
     chain: NodeChain,
     recipe: NodeRecipe,
     base: str,
-    modules: Mapping[tuple[str, ...], str],
+    modules: Mapping[str, tuple[str, ...]],
     saved: NamedTensors | None = None,
     *,
     transposed: bool = False,
@@ -36,8 +36,7 @@ def lora_directory(  # noqa: PLR0913
         chain: the tensors of a served node's ancestors from depth 1 downwards, and last its own.
         recipe: gives rank and scale of the factors.
         base: path of the backbone's directory, as the adapter names it.
-        modules: the name of the module behind each projection, or behind several, whose rows it holds in that order; with
-            `{layer}` for the layer's number.
+        modules: by a module's name, with `{layer}` for the layer's number, the projections whose rows it holds, in that order.
         saved: tensors of modules that are replaced as a whole, by "module.parameter".
         transposed: whether the modules keep their weights as (columns, rows).
     """
@@ -46,12 +45,12 @@ def lora_directory(  # noqa: PLR0913
     targets: list[str] = []
     ranks, alphas = dict[str, int](), dict[str, float]()
     for layer, adapter in sorted(adapters.items()):
-        for projections, template in modules.items():
+        for template, projections in modules.items():
             lows, highs = ([getattr(adapter, f"{name}_{factor}") for name in projections] for factor in "ab")
             module = template.format(layer=layer)
             targets.append(module)
             tensors[f"base_model.model.{module}.lora_A.weight"] = torch.cat(lows)
-            tensors[f"base_model.model.{module}.lora_B.weight"] = torch.block_diag(*highs)
+            tensors[f"base_model.model.{module}.lora_B.weight"] = torch.block_diag(*highs)  # type: ignore[no-untyped-call]
             if len(projections) > 1:
                 ranks[module] = recipe.rank * len(projections)
                 # `peft` divides by the root of the rank that it sees, and the scale must stay what it was.

@@ -85,7 +85,7 @@ def llama_directory(backbone: LanguageTransformer) -> Files:
 
 def llama_adapter(chain: NodeChain, recipe: NodeRecipe, base: str) -> Files:
     """Return one served chain for `LlamaForCausalLM`; see `lora_directory`."""
-    modules = {(name,): f"model.layers.{{layer}}.{llama.LAYER[name]}" for name in Llama.projections}
+    modules = {f"model.layers.{{layer}}.{llama.LAYER[name]}": (name,) for name in Llama.projections}
     return lora_directory(chain, recipe, base, modules)
 
 
@@ -122,8 +122,8 @@ def gpt2_directory(backbone: LanguageTransformer) -> Files:
 def gpt2_adapter(chain: NodeChain, recipe: NodeRecipe, base: str) -> Files:
     """Return one served chain for `GPT2LMHeadModel`; see `lora_directory`."""
     layer = f"{gpt2.PREFIX}h.{{layer}}."
-    modules: dict[tuple[str, ...], str] = {("q", "k", "v"): layer + gpt2.FUSED}
-    modules |= {(name,): layer + part for name, part in gpt2.TRANSPOSED.items()}
+    modules: dict[str, tuple[str, ...]] = {layer + gpt2.FUSED: ("q", "k", "v")}
+    modules |= {layer + part: (name,) for name, part in gpt2.TRANSPOSED.items()}
     return lora_directory(chain, recipe, base, modules, transposed=True)
 
 

@@ -83,7 +83,7 @@ def bert_directory(backbone: TextTransformer) -> Files:
 
 def bert_adapter(chain: NodeChain, recipe: NodeRecipe, base: str) -> Files:
     """Return one served chain for `BertModel`, and its head; see `lora_directory`."""
-    modules = {(name,): f"encoder.layer.{{layer}}.{bert.LAYER[name]}" for name in "qv"}
+    modules = {f"encoder.layer.{{layer}}.{bert.LAYER[name]}": (name,) for name in "qv"}
     return {**lora_directory(chain, recipe, base, modules), HEAD_FILE: to_bytes(_head(chain[-1]))}
 
 

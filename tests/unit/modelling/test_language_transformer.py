@@ -88,7 +88,8 @@ def test_a_gpt2_that_transformers_wrote_says_what_it_says_there(tmp_path: Path) 
             vocab_size=24, n_positions=16, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, bos_token_id=FIRST,
             eos_token_id=LAST, initializer_range=0.4,
         )  # fmt: skip
-        theirs: Any = GPT2LMHeadModel(config).eval()
+        theirs: Any = GPT2LMHeadModel(config)
+    theirs.eval()
     for name, parameter in theirs.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter, std=0.4, generator=torch.Generator().manual_seed(len(name)))
