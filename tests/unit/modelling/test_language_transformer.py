@@ -69,11 +69,12 @@ def directory(writer: Writer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return writer(tmp_path_factory.mktemp("model"))
 
 
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(("tied", "said"), [(False, False), (True, True), (False, True)])
 def test_it_computes_what_transformers_does_within_a_floats_tolerance(
-    writer: Writer, tmp_path: Path, *, tied: bool
+    writer: Writer, tmp_path: Path, *, tied: bool, said: bool
 ) -> None:
-    ours = make_model(writer(tmp_path / "one", tied=tied))
+    """Where a config says that the head is the words, and the file holds another one, it is the file's."""
+    ours = make_model(writer(tmp_path / "one", tied=tied, tie_word_embeddings=said))
     theirs: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "one")
     ids = ours.token_ids([""] * 3, TEXTS)
     with torch.no_grad():
