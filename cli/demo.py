@@ -86,7 +86,7 @@ def demo(
     encoder: Annotated[
         Path | None,
         typer.Option(
-            help="A BERT directory (text) or a Llama directory (lm); without it a small one is trained on the public rows.",
+            help="A BERT directory (text) or a Llama or GPT-2 directory (lm); without it a small one is trained on the public rows.",
             exists=True,
             file_okay=False,
             rich_help_panel=YOURS,

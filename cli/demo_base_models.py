@@ -68,9 +68,11 @@ def language_model(
     from core.domain.model import BackboneRecipe
     from core.domain.task import TaskName
     from core.modelling.backbone import head_of
-    from core.modelling.language_transformer import LanguageTransformerShape, decided
+    from core.modelling.language_transformer import LanguageTransformerShape
+    from core.modelling.llama import Llama
     from core.modelling.losses import mean_loss
-    from core.modelling.peft_texts import llama_directory
+    from core.modelling.peft_language import llama_directory
+    from core.modelling.tensors import bytes_tensor
 
     config = {
         "hidden_size": WIDTH,
@@ -79,10 +81,13 @@ def language_model(
         "bos_token_id": MARKS.index("[BOS]"),
         "eos_token_id": MARKS.index("[EOS]"),
     }
-    fixed = _as_bytes({"tokenizer": tokenizer, "config": json.dumps(decided(config)).encode()})
+    fixed = {
+        "tokenizer": bytes_tensor(tokenizer),
+        "config": bytes_tensor(json.dumps(Llama.decided(config)).encode()),
+    }
     first = _drawn(_llama_sizes(_vocabulary(tokenizer)))
     recipe = BackboneRecipe(width=WIDTH, layers=LAYERS, heads=HEADS, tokens=tokens)
-    shape = LanguageTransformerShape.of(first | fixed, recipe)
+    shape = LanguageTransformerShape.of(Llama, first | fixed, recipe)
     whole = [f"{prompt} {text}" for prompt, text in zip(prompts, texts, strict=True)]
     reader = shape.backbone(first | fixed)
     inputs, targets = reader.token_ids([""] * len(whole), whole), reader.next_tokens([""] * len(whole), whole)
@@ -104,10 +109,11 @@ def text_encoder(texts: Sequence[str], labels: Sequence[int], tokenizer: bytes, 
     from core.domain.task import TaskName
     from core.modelling.losses import mean_loss
     from core.modelling.peft_texts import bert_directory
+    from core.modelling.tensors import bytes_tensor
     from core.modelling.text_transformer import TextTransformerShape
 
     classes = max(labels) + 1
-    fixed = _as_bytes({"tokenizer": tokenizer})
+    fixed = {"tokenizer": bytes_tensor(tokenizer)}
     first = _drawn(_bert_sizes(_vocabulary(tokenizer), tokens, classes))
     recipe = BackboneRecipe(width=WIDTH, layers=LAYERS, heads=HEADS, tokens=tokens)
     shape = TextTransformerShape.of(first | fixed, recipe, classes)
@@ -194,9 +200,3 @@ def _bert_sizes(vocabulary: int, tokens: int, classes: int) -> dict[str, tuple[i
             found[f"layer.{number}.{name}.weight"] = size
             found[f"layer.{number}.{name}.bias"] = size[:1]
     return found
-
-
-def _as_bytes(contents: dict[str, bytes]) -> NamedTensors:
-    import torch
-
-    return {name: torch.frombuffer(bytearray(content), dtype=torch.uint8).clone() for name, content in contents.items()}

@@ -1,28 +1,27 @@
-"""A Llama-like decoder from a directory as Hugging Face writes them (arXiv:2302.13971): frozen, no head of a node's own.
+"""A decoder from a directory as Hugging Face writes them: frozen, with low-rank factors and no head of a node's own.
 
-    text ──tokenizer──▶ token ids ──words──▶ states ──layers──▶ root-mean-square norm ──frozen lm_head──▶ next tokens
+    text ──tokenizer──▶ token ids ──words──▶ states ──layers──▶ last norm ──frozen lm_head──▶ next tokens
 
-Texts are filled up at their end, and a token looks at earlier ones only, so what fills up moves nothing that is read. Places
-are turned into queries and keys (arXiv:2104.09864); keys and values may be shared among heads (arXiv:2305.13245). Tokenizer
-and the numbers of config.json that decide the arithmetic lie among the tensors, as bytes: they are part of what the
-backbone's digest stands for.
+What every family of them shares; `llama` and `gpt2` say how theirs reads words, norms and mixes, and `language_models` which
+family a directory is of. Texts are filled up at their end, and a token looks at earlier ones only, so what fills up moves
+nothing that is read. Tokenizer and the numbers of config.json that decide the arithmetic lie among the tensors, as bytes: they
+are part of what the backbone's digest stands for.
 """
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from safetensors.torch import load
 from tokenizers import Tokenizer
 from torch import Tensor
-from torch.nn.functional import embedding, linear, scaled_dot_product_attention, silu
+from torch.nn.functional import embedding, linear, scaled_dot_product_attention
 
-from core.domain.errors import Impossible
 from core.domain.model import BackboneRecipe
 from core.domain.task import TaskName
 from core.modelling.adapters import Adapters, folded_in
@@ -31,21 +30,6 @@ from core.modelling.losses import UNTRAINED
 from core.modelling.tensors import NamedTensors
 
 TOKENIZER, CONFIG = "tokenizer", "config"
-WHOLE = {"words": "model.embed_tokens.weight", "norm.weight": "model.norm.weight"}
-LAYER = {
-    "q": "self_attn.q_proj",
-    "k": "self_attn.k_proj",
-    "v": "self_attn.v_proj",
-    "o": "self_attn.o_proj",
-    "gate": "mlp.gate_proj",
-    "up": "mlp.up_proj",
-    "down": "mlp.down_proj",
-    "attention_norm": "input_layernorm",
-    "mlp_norm": "post_attention_layernorm",
-}
-"""Our names of a layer's parts, and those of Hugging Face's Llama."""
-PROJECTIONS = ("q", "k", "v", "o", "up", "down", "gate")
-"""Those that nodes put factors on, in the order in which chance fills them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +42,22 @@ class LanguageTransformerShape:
     tokens: int
     """How many tokens of a text are read; what is longer is cut."""
     sizes: Mapping[str, tuple[int, ...]]
+    model: type[LanguageTransformer]
+    """The family that it is of."""
     task: TaskName = TaskName.LANGUAGE
 
     @classmethod
-    def of(cls, tensors: NamedTensors, recipe: BackboneRecipe) -> LanguageTransformerShape:
+    def of(
+        cls, model: type[LanguageTransformer], tensors: NamedTensors, recipe: BackboneRecipe
+    ) -> LanguageTransformerShape:
         """Return the shape of these tensors, run as the recipe says."""
         return cls(
             width=recipe.width,
             layers=recipe.layers,
             heads=recipe.heads,
-            tokens=min(recipe.tokens or 128, int(_config(tensors)["positions"])),
+            tokens=min(recipe.tokens or 128, int(decided(tensors)["positions"])),
             sizes={name: tuple(tensor.shape) for name, tensor in tensors.items()},
+            model=model,
         )
 
     @property
@@ -85,11 +74,11 @@ class LanguageTransformerShape:
 
     @property
     def tables(self) -> Collection[str]:
-        return ("words",)
+        return tuple(name for name in ("words", "positions") if name in self.sizes)
 
     @property
     def adapted(self) -> Mapping[str, tuple[int, int]]:
-        shapes = {name: self.sizes[f"layer.0.{name}.weight"] for name in PROJECTIONS}
+        shapes = {name: self.sizes[f"layer.0.{name}.weight"] for name in self.model.projections}
         return {name: (rows, columns) for name, (rows, columns) in shapes.items()}
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -99,20 +88,53 @@ class LanguageTransformerShape:
         return inputs
 
     def backbone(self, tensors: NamedTensors) -> LanguageTransformer:
-        return LanguageTransformer(self, tensors)
+        return self.model(self, tensors)
 
 
 @dataclass(frozen=True)
-class LanguageTransformer:
-    """A backbone that says which token comes next."""
+class LanguageTransformer(ABC):
+    """A backbone that says which token comes next; a subclass is a family."""
 
     shape: LanguageTransformerShape
     tensors: NamedTensors
+    title: ClassVar[str]
+    """What errors call it."""
+    projections: ClassVar[tuple[str, ...]]
+    """Those that nodes put factors on, in the order in which chance fills them."""
+    mlp_in: ClassVar[tuple[str, ...]]
+    """Which of them the MLP multiplies by first, in one product."""
+    tied: ClassVar[bool]
+    """Whether words are the head as well where a config.json does not say."""
+
+    @staticmethod
+    @abstractmethod
+    def decided(config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what of a config.json decides the arithmetic, under our names.
+
+        Every family has `heads`, `key_value_heads`, `head_width`, `norm_epsilon`, `positions`, and the marks `first` and `last`.
+
+        Raises:
+            KeyError: it lacks a number.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def taken(theirs: NamedTensors, layers: int) -> NamedTensors:
+        """Return a file's tensors under our names, each weight (rows, columns), in full precision; without the head.
+
+        Raises:
+            KeyError: it lacks a tensor.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def fits(tensors: NamedTensors, decided: Mapping[str, Any]) -> bool:
+        """Return whether tensors and the numbers of a config.json can be of one model."""
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """What config.json decides: sizes of a head, the base of places, the norm's epsilon, first and last token."""
-        return _config(self.tensors)
+        """What config.json decides: see `decided`."""
+        return decided(self.tensors)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -166,9 +188,9 @@ class LanguageTransformer:
     def run(self, hidden: Tensor, weights: Iterable[LayerWeights]) -> Tensor:
         """Return (n, tokens, width) states after these layers."""
         for layer in weights:
-            hidden = hidden + linear(self._attended(self._norm(hidden, layer.attention_norm[0]), layer), *layer.o)
-            gate, up = linear(self._norm(hidden, layer.mlp_norm[0]), *layer.mlp_in).chunk(2, dim=2)
-            hidden = hidden + linear(silu(gate) * up, *layer.mlp_out)
+            hidden = hidden + linear(self._attended(self._norm(hidden, layer.attention_norm), layer), *layer.o)
+            inner = self._activated(linear(self._norm(hidden, layer.mlp_norm), *layer.mlp_in))
+            hidden = hidden + linear(inner, *layer.mlp_out)
         return hidden
 
     def top_features(self, hidden: Tensor, weights: Sequence[LayerWeights]) -> Tensor:
@@ -177,7 +199,19 @@ class LanguageTransformer:
 
     def features(self, hidden: Tensor) -> Tensor:
         """Return (n, tokens, width): what the frozen lm_head reads at every token."""
-        return self._norm(hidden, self.tensors["norm.weight"])
+        return self._norm(hidden, self._norm_pair("norm"))
+
+    @abstractmethod
+    def _norm(self, states: Tensor, pair: tuple[Tensor, Tensor]) -> Tensor:
+        """Return normed states; the pair is a weight and a bias, or a weight twice where the family has none."""
+
+    @abstractmethod
+    def _activated(self, states: Tensor) -> Tensor:
+        """Return (n, tokens, inner) what the MLP multiplies by last, from what `mlp_in` gave."""
+
+    def _placed(self, states: Tensor) -> Tensor:
+        """Return (n, heads, tokens, size) queries or keys that know their places; here the words knew them already."""
+        return states
 
     def _attended(self, states: Tensor, layer: LayerWeights) -> Tensor:
         size, shared = int(self.config["head_width"]), int(self.config["key_value_heads"])
@@ -189,110 +223,40 @@ class LanguageTransformer:
             key, value = (part.repeat_interleave(heads // shared, dim=1) for part in (key, value))
         return scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2).flatten(2)
 
-    def _placed(self, states: Tensor) -> Tensor:
-        """Return (n, heads, tokens, size) queries or keys turned by their places."""
-        cosine, sine = (table[: states.shape[2]].to(states.device) for table in self._places)
-        left, right = states.chunk(2, dim=3)
-        return states * cosine + torch.cat((-right, left), dim=3) * sine
-
-    @cached_property
-    def _places(self) -> tuple[Tensor, Tensor]:
-        size = int(self.config["head_width"])
-        # Kept from the first call on, which may be an answer's: what is made in inference mode can never be trained through.
-        with torch.inference_mode(mode=False):
-            return self._turned(size)
-
-    def _turned(self, size: int) -> tuple[Tensor, Tensor]:
-        rates = 1.0 / float(self.config["places_base"]) ** (torch.arange(0, size, 2, dtype=torch.int64).float() / size)
-        angles = torch.outer(torch.arange(self.shape.tokens).float(), rates)
-        angles = torch.cat((angles, angles), dim=1)
-        return angles.cos(), angles.sin()
-
-    def _norm(self, states: Tensor, weight: Tensor) -> Tensor:
-        mean_square = states.square().mean(dim=2, keepdim=True)
-        return weight * (states * torch.rsqrt(mean_square + float(self.config["norm_epsilon"])))
-
     def _layer(self, layer: int, adapters: Adapters, scale: float) -> LayerWeights:
-        adapter, weights = adapters.get(layer), {}
-        for name in PROJECTIONS:
-            weights[name] = folded_in(self.tensors[f"layer.{layer}.{name}.weight"], adapter, name, scale)
-        biases = {name: self._bias(layer, name, weight) for name, weight in weights.items()}
-        qkv, gate_up = (tuple(torch.cat([of[part] for part in parts]) for of in (weights, biases)) for parts in _FUSED)
-        norms = {name: self.tensors[f"layer.{layer}.{name}.weight"] for name in ("attention_norm", "mlp_norm")}
+        adapter, pairs = adapters.get(layer), {}
+        for name in self.projections:
+            weight = folded_in(self.tensors[f"layer.{layer}.{name}.weight"], adapter, name, scale)
+            bias = self.tensors.get(f"layer.{layer}.{name}.bias")
+            pairs[name] = (weight, weight.new_zeros(len(weight)) if bias is None else bias)
         return LayerWeights(
-            attention_norm=(norms["attention_norm"], norms["attention_norm"]),
-            qkv=(qkv[0], qkv[1]),
-            o=(weights["o"], biases["o"]),
-            mlp_norm=(norms["mlp_norm"], norms["mlp_norm"]),
-            mlp_in=(gate_up[0], gate_up[1]),
-            mlp_out=(weights["down"], biases["down"]),
+            attention_norm=self._norm_pair(f"layer.{layer}.attention_norm"),
+            qkv=_joined([pairs[name] for name in "qkv"]),
+            o=pairs["o"],
+            mlp_norm=self._norm_pair(f"layer.{layer}.mlp_norm"),
+            mlp_in=_joined([pairs[name] for name in self.mlp_in]),
+            mlp_out=pairs["down"],
         )
 
-    def _bias(self, layer: int, name: str, weight: Tensor) -> Tensor:
-        found = self.tensors.get(f"layer.{layer}.{name}.bias")
-        return weight.new_zeros(len(weight)) if found is None else found
+    def _norm_pair(self, name: str) -> tuple[Tensor, Tensor]:
+        weight = self.tensors[f"{name}.weight"]
+        return weight, self.tensors.get(f"{name}.bias", weight)
 
 
-_FUSED = (("q", "k", "v"), ("gate", "up"))
+def _joined(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    if len(pairs) == 1:
+        return pairs[0]
+    weights, biases = zip(*pairs, strict=True)
+    return torch.cat(weights), torch.cat(biases)
 
 
-def read_language_model(files: Mapping[str, bytes], *, layers: int) -> NamedTensors:
-    """Return the tensors of a directory's files under our names, with its tokenizer and what its config decides.
-
-    Raises:
-        Impossible: the files lack a tensor or a number, or the tokenizer cannot be read.
-    """
-    theirs = load(files["model.safetensors"])
-    names = dict(WHOLE)
-    for layer in range(layers):
-        for ours, part in LAYER.items():
-            names[f"layer.{layer}.{ours}.weight"] = f"model.layers.{layer}.{part}.weight"
-            bias = f"model.layers.{layer}.{part}.bias"
-            if bias in theirs:
-                names[f"layer.{layer}.{ours}.bias"] = bias
-    if "lm_head.weight" in theirs:
-        names["lm_head.weight"] = "lm_head.weight"
-    try:
-        # Cloned: the loader's tensors are views into the file, aligned by accident, and kernels round by alignment.
-        tensors = {ours: theirs[name].to(torch.float32).clone() for ours, name in names.items()}
-        config = decided(json.loads(files["config.json"]))
-        Tokenizer.from_str(files["tokenizer.json"].decode())
-    except KeyError:
-        raise Impossible("the directory's files lack a tensor or a number of a Llama model") from None
-    except Exception as error:  # noqa: BLE001 - the tokenizer's own errors have no class of their own
-        raise Impossible(f"the directory's tokenizer.json cannot be read ({type(error).__name__})") from None
-    if config["head_width"] % 2 or len(tensors["layer.0.k.weight"]) != config["key_value_heads"] * config["head_width"]:
-        raise Impossible("the directory's config.json and its tensors are not of one Llama model")
-    compact = json.dumps(json.loads(files["tokenizer.json"]), ensure_ascii=False).encode()
-    written = json.dumps(config, sort_keys=True).encode()
-    return tensors | {
-        name: torch.frombuffer(bytearray(content), dtype=torch.uint8).clone()
-        for name, content in ((TOKENIZER, compact), (CONFIG, written))
-    }
+def decided(tensors: NamedTensors) -> dict[str, Any]:
+    """Return what the config.json decided that these tensors were read with."""
+    found: dict[str, Any] = json.loads(bytes(tensors[CONFIG].numpy()))
+    return found
 
 
-def decided(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a config.json decides the arithmetic, under our names."""
-    heads = int(config["num_attention_heads"])
-    places = config.get("rope_parameters") or {}
-    return {
-        "heads": heads,
-        "key_value_heads": int(config.get("num_key_value_heads") or heads),
-        "head_width": int(config.get("head_dim") or config["hidden_size"] // heads),
-        "places_base": float(places.get("rope_theta") or config.get("rope_theta") or 10_000.0),
-        "norm_epsilon": float(config.get("rms_norm_eps", 1e-6)),
-        "positions": int(config.get("max_position_embeddings", 2048)),
-        "first": _one(config.get("bos_token_id")),
-        "last": _one(config.get("eos_token_id")),
-    }
-
-
-def _one(token: Any) -> int | None:
+def one_mark(token: Any) -> int | None:
     """Return the first of what may be a list of tokens."""
     found = token[0] if isinstance(token, list) and token else token
     return None if found is None or isinstance(found, list) else int(found)
-
-
-def _config(tensors: NamedTensors) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(bytes(tensors[CONFIG].numpy()))
-    return found

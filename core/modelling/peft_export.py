@@ -72,7 +72,7 @@ def adapter_directory(chain: NodeChain, recipe: NodeRecipe, base: str) -> Files:
         recipe: gives rank and scale of the factors.
         base: path of the backbone's directory, as the adapter names it.
     """
-    modules = {name: f"vit.layers.{{layer}}.{PROJECTIONS[name]}" for name in "qv"}
+    modules = {f"vit.layers.{{layer}}.{PROJECTIONS[name]}": (name,) for name in "qv"}
     saved = {"classifier.weight": chain[-1]["head.weight"], "classifier.bias": chain[-1]["head.bias"]}
     return lora_directory(chain, recipe, base, modules, saved)
 

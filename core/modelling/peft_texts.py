@@ -1,16 +1,14 @@
-"""Models of texts and language models as `peft` and `transformers` load them; only names change.
+"""Models of texts as `peft` and `transformers` load them; only names change.
 
 A text classifier is a `BertModel`, whose pooling and head no class of `transformers` has: its head lies in each chain's
-directory as `head.safetensors`. A language model is a `LlamaForCausalLM` with nothing beside it.
+directory as `head.safetensors`.
 """
 
 from __future__ import annotations
 
 from core.domain.model import NodeRecipe
-from core.modelling import language_transformer as llama
 from core.modelling import text_transformer as bert
 from core.modelling.ensemble import NodeChain
-from core.modelling.language_transformer import LanguageTransformer
 from core.modelling.layers import NORM_EPSILON
 from core.modelling.peft_adapters import Files, as_json, lora_directory
 from core.modelling.tensors import NamedTensors, to_bytes
@@ -46,33 +44,6 @@ def answer(directory, texts):
             states = model.eval()(input_ids=ids, attention_mask=own).last_hidden_state
         mean = (states * own[:, :, None]).sum(1) / own.sum(1, keepdim=True).clamp(min=1)
         logits = logits + chain["weight"] * (mean @ head["head.weight"].T + head["head.bias"])
-    return logits
-'''
-LANGUAGE_CODE = '''import json
-
-import torch
-from peft import PeftModel
-from tokenizers import Tokenizer
-from transformers import LlamaForCausalLM
-
-
-def answer(directory, texts):
-    """Return for each text (tokens, vocabulary) logits of the token after each of its tokens."""
-    with open(f"{directory}/lethe.json") as file:
-        about = json.load(file)
-    tokenizer = Tokenizer.from_file(f"{directory}/backbone/tokenizer.json")
-    first = [] if about["first_token"] is None else [about["first_token"]]
-    rows = [first + tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
-    logits = [0] * len(rows)
-    for chain in about["chains"]:
-        model = LlamaForCausalLM.from_pretrained(f"{directory}/backbone")
-        if chain["directory"] != "backbone":
-            model = PeftModel.from_pretrained(model, f"{directory}/{chain['directory']}")
-        model.eval()
-        for number, row in enumerate(rows):
-            with torch.no_grad():
-                said = model(input_ids=torch.tensor([row[: about["tokens"]]])).logits[0]
-            logits[number] = logits[number] + chain["weight"] * said
     return logits
 '''
 
@@ -112,52 +83,8 @@ def bert_directory(backbone: TextTransformer) -> Files:
 
 def bert_adapter(chain: NodeChain, recipe: NodeRecipe, base: str) -> Files:
     """Return one served chain for `BertModel`, and its head; see `lora_directory`."""
-    modules = {name: f"encoder.layer.{{layer}}.{bert.LAYER[name]}" for name in "qv"}
+    modules = {f"encoder.layer.{{layer}}.{bert.LAYER[name]}": (name,) for name in "qv"}
     return {**lora_directory(chain, recipe, base, modules), HEAD_FILE: to_bytes(_head(chain[-1]))}
-
-
-def llama_directory(backbone: LanguageTransformer) -> Files:
-    """Return the files of a directory that `LlamaForCausalLM.from_pretrained` loads, and Lethe as well."""
-    shape, tensors, decided = backbone.shape, backbone.tensors, backbone.config
-    config = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_size": shape.width,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": decided["heads"],
-        "num_key_value_heads": decided["key_value_heads"],
-        "head_dim": decided["head_width"],
-        "intermediate_size": len(tensors["layer.0.up.weight"]),
-        "hidden_act": "silu",
-        "rms_norm_eps": decided["norm_epsilon"],
-        "rope_parameters": {"rope_type": "default", "rope_theta": decided["places_base"]},
-        "max_position_embeddings": decided["positions"],
-        "attention_bias": "layer.0.q.bias" in tensors,
-        "mlp_bias": False,
-        "tie_word_embeddings": "lm_head.weight" not in tensors,
-        "vocab_size": len(tensors["words"]),
-        "bos_token_id": decided["first"],
-        "eos_token_id": decided["last"],
-        "dtype": "float32",
-    }
-    weights = {theirs: tensors[ours] for ours, theirs in llama.WHOLE.items()}
-    if "lm_head.weight" in tensors:
-        weights["lm_head.weight"] = tensors["lm_head.weight"]
-    for name, tensor in tensors.items():
-        if name.startswith("layer."):
-            _, layer, part, kind = name.split(".")
-            weights[f"model.layers.{layer}.{llama.LAYER[part]}.{kind}"] = tensor
-    return {
-        "config.json": as_json(config),
-        "model.safetensors": to_bytes(weights),
-        "tokenizer.json": tensors[llama.TOKENIZER].numpy().tobytes(),
-    }
-
-
-def llama_adapter(chain: NodeChain, recipe: NodeRecipe, base: str) -> Files:
-    """Return one served chain for `LlamaForCausalLM`; see `lora_directory`."""
-    modules = {name: f"model.layers.{{layer}}.{llama.LAYER[name]}" for name in llama.PROJECTIONS}
-    return lora_directory(chain, recipe, base, modules)
 
 
 def _head(tensors: NamedTensors) -> NamedTensors:

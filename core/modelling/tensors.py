@@ -14,6 +14,11 @@ from core.domain.canonical import canonical
 NamedTensors = dict[str, Tensor]
 
 
+def bytes_tensor(content: bytes) -> Tensor:
+    """Return bytes as a tensor of bytes, so that they may lie among the others and are part of their digest."""
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8).clone()
+
+
 def tensor_bytes(tensor: Tensor) -> bytes:
     """Return the elements in row-major order, little-endian."""
     array = tensor.detach().cpu().contiguous().numpy()

@@ -27,7 +27,7 @@ from core.domain.model import BackboneRecipe
 from core.domain.task import TaskName
 from core.modelling.adapters import Adapters, query_and_value
 from core.modelling.layers import LayerWeights, attend, norm
-from core.modelling.tensors import NamedTensors
+from core.modelling.tensors import NamedTensors, bytes_tensor
 
 TOKENIZER = "tokenizer"
 EMBEDDINGS = {
@@ -190,7 +190,7 @@ def read_encoder(files: Mapping[str, bytes], *, layers: int, outputs: int) -> Na
     width = tensors["words"].shape[1]
     head: dict[str, Any] = {"head.weight": torch.zeros(outputs, width), "head.bias": torch.zeros(outputs)}
     compact = json.dumps(json.loads(files["tokenizer.json"]), ensure_ascii=False).encode()
-    return tensors | head | {TOKENIZER: torch.frombuffer(bytearray(compact), dtype=torch.uint8).clone()}
+    return tensors | head | {TOKENIZER: bytes_tensor(compact)}
 
 
 def _padding(tokenizer: Tokenizer) -> int:

@@ -20,7 +20,7 @@ from torch.nn.functional import interpolate
 from core.domain.errors import Impossible
 from core.domain.model import BackboneRecipe
 from core.modelling.preprocessing import Preprocessing, read_preprocessing
-from core.modelling.tensors import NamedTensors
+from core.modelling.tensors import NamedTensors, bytes_tensor
 from core.modelling.vision_transformer import VisionTransformer, VisionTransformerShape
 
 PREPROCESSING = "preprocessing"
@@ -138,7 +138,7 @@ def read_vision_encoder(files: Mapping[str, bytes], *, layers: int, outputs: int
     preprocessing = read_preprocessing(json.loads(files["config.json"]), json.loads(files["preprocessor_config.json"]))
     _refuse_misfits(found, preprocessing)
     head = {"head.weight": torch.zeros(outputs, width), "head.bias": torch.zeros(outputs)}
-    recorded = torch.frombuffer(bytearray(preprocessing.as_bytes()), dtype=torch.uint8).clone()
+    recorded = bytes_tensor(preprocessing.as_bytes())
     return found | head | {PREPROCESSING: recorded}
 
 

@@ -1,6 +1,6 @@
 """Take a model's directory into a recipe: its sizes, and a digest of the files that every later step must meet.
 
-BERT-like encoders for texts, vision transformers for images, Llama-like language models, all as Hugging Face writes them.
+BERT-like encoders for texts, vision transformers for images, language models like Llama and GPT-2, all as Hugging Face writes them.
 
 Torch-free, so that a directory that will not do is refused when a model is registered. Weights come as safetensors; a
 pickle is never opened.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,35 @@ FILES: Mapping[Kind, tuple[str, ...]] = {
     Kind.LANGUAGE: ("config.json", "model.safetensors", "tokenizer.json"),
 }
 """By what a row is made of."""
-FIXED: Mapping[Kind, Mapping[str, Any]] = {
-    Kind.TEXT: {
-        "model_type": "bert",
-        "hidden_act": "gelu",
-        "layer_norm_eps": 1e-12,
-        "position_embedding_type": "absolute",
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models of one `model_type`."""
+
+    fixed: Mapping[str, Any]
+    """What the arithmetic here is right for; a config that does not say means the same."""
+    sizes: tuple[str, str, str] = ("hidden_size", "num_hidden_layers", "num_attention_heads")
+    """What its config calls width, layers and heads."""
+
+
+FAMILIES: Mapping[Kind, Mapping[str, Family]] = {
+    Kind.TEXT: {"bert": Family({"hidden_act": "gelu", "layer_norm_eps": 1e-12, "position_embedding_type": "absolute"})},
+    Kind.IMAGE: {"vit": Family({"hidden_act": "gelu", "layer_norm_eps": 1e-12})},
+    Kind.LANGUAGE: {
+        "llama": Family({"hidden_act": "silu", "rope_scaling": None, "mlp_bias": False}),
+        "gpt2": Family(
+            {
+                "activation_function": "gelu_new",
+                "scale_attn_weights": True,
+                "scale_attn_by_inverse_layer_idx": False,
+                "add_cross_attention": False,
+            },
+            sizes=("n_embd", "n_layer", "n_head"),
+        ),
     },
-    Kind.IMAGE: {"model_type": "vit", "hidden_act": "gelu", "layer_norm_eps": 1e-12},
-    Kind.LANGUAGE: {"model_type": "llama", "hidden_act": "silu", "rope_scaling": None, "mlp_bias": False},
 }
-"""What the arithmetic here is right for; a config that does not say means the same."""
+"""By `model_type`; a config that does not say is of the first."""
 
 
 def adopt_encoder(recipe: Recipe, schema: Schema, settings: Settings) -> Recipe:
@@ -61,16 +79,14 @@ def adopt_encoder(recipe: Recipe, schema: Schema, settings: Settings) -> Recipe:
     if schema.kind not in FILES:
         raise Impossible("recipe.backbone.directory is for models of texts, images or language")
     files = read_encoder_files(directory, settings, schema.kind)
-    config = _config(files, FIXED[schema.kind])
+    config = read_json(files, "config.json")
+    family = _family(config, FAMILIES[schema.kind])
     if isinstance(schema, ImageSchema):
         _refuse_images(schema, read_preprocessing(config, read_json(files, "preprocessor_config.json")))
     try:
+        width, layers, heads = (config[name] for name in family.sizes)
         backbone = replace(
-            recipe.backbone,
-            width=config["hidden_size"],
-            layers=config["num_hidden_layers"],
-            heads=config["num_attention_heads"],
-            directory_digest=files_digest(files),
+            recipe.backbone, width=width, layers=layers, heads=heads, directory_digest=files_digest(files)
         )
     except (KeyError, TypeError, ValueError):
         raise Impossible("the directory's config.json does not give the sizes of such a model") from None
@@ -123,12 +139,15 @@ def read_json(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     return found
 
 
-def _config(files: Mapping[str, bytes], fixed: Mapping[str, Any]) -> Mapping[str, Any]:
-    config = read_json(files, "config.json")
-    for name, right in fixed.items():
+def _family(config: Mapping[str, Any], families: Mapping[str, Family]) -> Family:
+    family = families.get(config.get("model_type", next(iter(families))))
+    if family is None:
+        listed = " or ".join(repr(name) for name in families)
+        raise Impossible(f"only models with model_type {listed} are known here")
+    for name, right in family.fixed.items():
         if config.get(name, right) != right:
             raise Impossible(f"only models with {name} {right!r} are known here")
     places = config.get("rope_parameters")
     if isinstance(places, dict) and places.get("rope_type", "default") != "default":
         raise Impossible("only models with rope_type 'default' are known here")
-    return config
+    return family

@@ -268,7 +268,7 @@ class _Layout:
 
 
 def _layout(schema: Schema, backbone: Backbone) -> _Layout:
-    from core.modelling import peft_export, peft_texts
+    from core.modelling import peft_export, peft_language, peft_texts
     from core.modelling.language_transformer import LanguageTransformer
     from core.modelling.text_transformer import TextTransformer
     from core.modelling.vision_encoder import VisionEncoder
@@ -290,7 +290,8 @@ def _layout(schema: Schema, backbone: Backbone) -> _Layout:
         return _Layout(peft_texts.bert_directory(backbone), peft_texts.bert_adapter, about, peft_texts.TEXT_CODE)
     if isinstance(schema, LanguageSchema) and isinstance(backbone, LanguageTransformer):
         about = {"first_token": backbone.config["first"], "last_token": backbone.config["last"], **tokens}
-        return _Layout(peft_texts.llama_directory(backbone), peft_texts.llama_adapter, about, peft_texts.LANGUAGE_CODE)
+        written, adapter = peft_language.writers(backbone)
+        return _Layout(written(backbone), adapter, about, peft_language.LANGUAGE_CODE)
     raise Impossible("no directory that peft loads is known for such a backbone")
 
 

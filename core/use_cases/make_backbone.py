@@ -7,7 +7,7 @@ from collections.abc import Callable
 from core.datasets.schema import ImageSchema, LanguageSchema, Schema, TextSchema
 from core.domain.errors import Impossible
 from core.domain.model import BackboneRecipe
-from core.modelling.language_transformer import read_language_model
+from core.modelling.language_models import read_language_model
 from core.modelling.tensors import NamedTensors
 from core.modelling.text_transformer import read_encoder
 from core.modelling.vision_encoder import read_vision_encoder

@@ -20,7 +20,8 @@ from core.modelling import images, tabular
 from core.modelling.backbone import Backbone, BackboneShape
 from core.modelling.ensemble import Ensemble
 from core.modelling.language_answers import continuation, likelihoods
-from core.modelling.language_transformer import LanguageTransformer, LanguageTransformerShape
+from core.modelling.language_models import language_shape
+from core.modelling.language_transformer import LanguageTransformer
 from core.modelling.ridge import RidgeHead
 from core.modelling.tabular_transformer import TabularTransformerShape
 from core.modelling.tensors import NamedTensors
@@ -62,7 +63,7 @@ def backbone_of(schema: Schema, recipe: BackboneRecipe, tensors: NamedTensors) -
         read = images.tensor_shape(schema.image_shape)
         return VisionEncoderShape.of(tensors, recipe, read, schema.task.outputs).backbone(tensors)
     if isinstance(schema, LanguageSchema):
-        return LanguageTransformerShape.of(tensors, recipe).backbone(tensors)
+        return language_shape(tensors, recipe).backbone(tensors)
     return backbone_shape(schema, recipe).backbone(tensors)
 
 

@@ -1,11 +1,13 @@
-"""Plant a canary in an identity, a record id and pixels; delete it; search everything that is left, backups included."""
+"""Plant a canary in an identity, a record id, pixels or words; delete it; search everything that is left, backups included."""
 
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,17 @@ from core.domain.errors import LetheError
 from core.keys.directory import DirectoryKeyStore
 from core.keys.envelope import unseal
 from core.object_store.directory import DirectoryObjectStore
-from tests.acceptance.conftest import running
-from tests.integration import world
+from tests.acceptance.conftest import Running, running
+from tests.integration import test_language, world
+from tests.integration.test_predictor import wait_for
+from tests.unit.modelling.tiny_language import WRITERS
 
 IDENTITY = "canary-7f3a9b@example.org"
 RECORD = "canary-record-51c2e8"
 PIXELS = bytes([201, 17, 242, 99, 5, 187, 64, 250, 33, 128, 77, 211, 9, 160, 144, 91])
+PROMPT = "canary question 9d41f7 about somebody"
+TEXT = "canary answer e83b02"
+SECRETS = [IDENTITY.encode(), RECORD.encode(), PIXELS, PROMPT.encode(), TEXT.encode()]
 
 
 def spellings(secret: bytes) -> list[bytes]:
@@ -29,7 +36,7 @@ def spellings(secret: bytes) -> list[bytes]:
 
 def found_in(directory: Path) -> list[str]:
     """Return the files below a directory that hold any spelling of the canary."""
-    wanted = [text for secret in (IDENTITY.encode(), RECORD.encode(), PIXELS) for text in spellings(secret)]
+    wanted = [text for secret in SECRETS for text in spellings(secret)]
     hits = []
     for path in directory.rglob("*"):
         if path.is_file():
@@ -49,10 +56,47 @@ def planted() -> dict[str, np.ndarray]:
 
 
 def test_a_deleted_canary_is_found_nowhere_and_nothing_decrypts(tmp_path: Path) -> None:
-    directory, backup = tmp_path / "lethe", tmp_path / "backup"
-    with running(directory, LETHE_ACTIVATION_CACHE_MEBIBYTES="64") as service:
+    def build(service: Running) -> None:
         service.upload(rows=planted())
         service.build()
+
+    delete_and_search(tmp_path, build)
+
+
+@pytest.mark.parametrize("family", WRITERS)
+def test_nor_is_one_that_a_language_model_learned_and_was_asked_about(tmp_path: Path, family: str) -> None:
+    models = WRITERS[family](tmp_path / "models" / "tiny").parent
+    recipe = {
+        "shards": 2,
+        "slices": 3,
+        "backbone": {"directory": str(models / "tiny"), "tokens": 10},
+        "node": {"rank": 2, "alpha": 4.0, "epochs": 1, "batch_size": 4},
+    }
+    row = {"record_ids": RECORD, "owners": IDENTITY, "prompts": PROMPT, "texts": TEXT}
+    question = {"model": "classifier", "inputs": [{"prompt": PROMPT, "text": TEXT}]}
+
+    def build(service: Running) -> None:
+        form = {"name": "facts", "schema": json.dumps(test_language.SCHEMA.as_json())}
+        content = test_language.facts() + json.dumps(row).encode() + b"\n"
+        answer = service.api.post("/v1/datasets:upload", data=form, files={"file": ("facts", content)})
+        assert answer.status_code == 201, answer.text
+        service.build(dataset="facts", recipe=recipe)
+        wait_for(lambda: service.predictor.post("/v1/predict", json=question).status_code == 200)
+
+    delete_and_search(tmp_path, build, LETHE_DATA_ROOTS=str(models))
+
+
+def delete_and_search(tmp_path: Path, build: Callable[[Running], None], **variables: str) -> None:
+    """Let a service learn the canary beside the world's owners, delete it, and search.
+
+    Args:
+        tmp_path: where all of it lies.
+        build: uploads the rows and waits for a model that learned them.
+        variables: more environment.
+    """
+    directory, backup = tmp_path / "lethe", tmp_path / "backup"
+    with running(directory, LETHE_ACTIVATION_CACHE_MEBIBYTES="64", **variables) as service:
+        build(service)
         # One directory per owner's block, and the canary is one of them.
         cached = {path.name for path in (directory / "activations").iterdir()}
         assert len(cached) == world.OWNERS + 1
@@ -72,7 +116,7 @@ def test_a_deleted_canary_is_found_nowhere_and_nothing_decrypts(tmp_path: Path) 
         assert repeated.status_code == 422
         assert IDENTITY not in repeated.text
         dump = subprocess.run(_dump(directory), capture_output=True, check=True).stdout
-        for secret in (IDENTITY.encode(), RECORD.encode(), PIXELS):
+        for secret in SECRETS:
             assert not any(text in dump for text in spellings(secret))
         assert not _blocks_open(directory, backup / "objects", DirectoryKeyStore(directory / "keys"))
         (gone,) = cached - {path.name for path in (directory / "activations").iterdir()}
@@ -101,7 +145,7 @@ def _blocks_open(directory: Path, objects: Path, keys: DirectoryKeyStore) -> boo
                 content = unseal(keys.get(key_id), sealed, context=key_id.encode())
             except LetheError:
                 continue
-            if RECORD.encode() in content or PIXELS in content:
+            if any(secret in content for secret in SECRETS):
                 return True
     return False
 
@@ -114,7 +158,7 @@ def _dump(directory: Path) -> list[str]:
     return [str(tools / "pg_dump"), url]
 
 
-@pytest.mark.parametrize("secret", [IDENTITY.encode(), RECORD.encode(), PIXELS])
+@pytest.mark.parametrize("secret", SECRETS)
 def test_the_search_finds_what_is_there(tmp_path: Path, secret: bytes) -> None:
     (tmp_path / "file").write_bytes(b"before" + secret.hex().encode() + b"after")
     assert found_in(tmp_path)

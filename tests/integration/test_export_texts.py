@@ -22,7 +22,7 @@ from core.use_cases.export_model import export_model
 from core.use_cases.follow_manifest import Follower, ServedModel
 from tests.integration import test_language, test_texts, world
 from tests.unit.modelling.tiny_encoder import write_encoder
-from tests.unit.modelling.tiny_language import write_language_model
+from tests.unit.modelling.tiny_language import WRITERS
 
 TEXTS = ["the film is good", "a sad play and a very nice film of unheard words to it was not a play is", "awful"]
 needs_peft = pytest.mark.skipif(
@@ -72,8 +72,12 @@ def test_an_exported_classifier_of_texts_answers_what_the_predictor_answers(door
 
 
 @needs_peft
-def test_an_exported_language_model_says_what_the_predictor_says_at_every_token(doors: Doors, tmp_path: Path) -> None:
-    directory = write_language_model(tmp_path / "models" / "tiny")
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("family", WRITERS)
+def test_an_exported_language_model_says_what_the_predictor_says_at_every_token(
+    doors: Doors, tmp_path: Path, family: str, *, tied: bool
+) -> None:
+    directory = WRITERS[family](tmp_path / "models" / "tiny", tied=tied)
     reading = test_texts.allowed(doors, directory)
     test_language.add_facts(reading)
     model = world.add_model(reading, dataset="facts", recipe=replace(test_language.recipe_of(directory), shards=2))

@@ -20,17 +20,31 @@ from core.use_cases.register_dataset import register_dataset
 from core.use_cases.replay_version import replay_version
 from tests.integration import world
 from tests.integration.callers import client, problem
+from tests.integration.test_fan_out import train_with
+from tests.integration.test_lineage import kinds, trace
 from tests.integration.test_predictor import predicting, wait_for
 from tests.integration.test_texts import allowed
 from tests.unit.modelling.tiny_encoder import WORDS, write_encoder
-from tests.unit.modelling.tiny_language import write_language_model
+from tests.unit.modelling.tiny_language import WRITERS, Writer, write_gpt2, write_language_model
 
+NOT_GPT2: dict[str, Any] = {
+    "activation_function": "relu",
+    "scale_attn_weights": False,
+    "scale_attn_by_inverse_layer_idx": True,
+    "add_cross_attention": True,
+}
+"""What a GPT-2's config.json may say and the arithmetic here is wrong for."""
 SCHEMA = LanguageSchema(prompts_column="prompts", most_characters=200, owner_identity_type="email")
 
 
+@pytest.fixture(params=list(WRITERS))
+def writer(request: pytest.FixtureRequest) -> Writer:
+    return WRITERS[request.param]
+
+
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return write_language_model(tmp_path / "models" / "tiny")
+def directory(writer: Writer, tmp_path: Path) -> Path:
+    return writer(tmp_path / "models" / "tiny")
 
 
 @pytest.fixture
@@ -63,19 +77,21 @@ def add_facts(doors: Doors, **rows: Any) -> None:
 
 
 def test_a_repaired_language_model_is_bit_for_bit_a_fresh_one_and_can_be_replayed(
-    reading: Doors, elsewhere: Doors, directory: Path
+    reading: Doors, elsewhere: Doors, writer: Writer, directory: Path
 ) -> None:
     add_facts(reading)
     model = world.add_model(reading, dataset="facts", recipe=recipe_of(directory))
     world.drain(reading)
     first = world.serving(reading, model)
+    assert kinds(trace(reading, 5, 11)).keys() >= {"node", "version"}
     assert world.model_of(reading, model)["backbone"] == {"source": "directory", "records": 0}
     for owner in (5, 11):
         world.ask(reading, owner)
         world.drain(reading)
     repaired = world.serving(reading, model)
+    assert trace(reading, 5, 11)["live"] == []
 
-    moved = write_language_model(directory.parent / "moved")  # where it lies is no part of what it is
+    moved = writer(directory.parent / "moved")  # where it lies is no part of what it is
     other = allowed(elsewhere, moved)
     add_facts(other, without=(5, 11))
     fresh_model = world.add_model(other, dataset="facts", recipe=recipe_of(moved))
@@ -89,6 +105,22 @@ def test_a_repaired_language_model_is_bit_for_bit_a_fresh_one_and_can_be_replaye
     assert replayed.bit_for_bit
 
 
+def test_one_and_two_workers_make_the_same_bits_before_and_after_a_deletion(reading: Doors, directory: Path) -> None:
+    add_facts(reading)
+    models = []
+    for workers in (1, 2):
+        models.append(world.add_model(reading, f"by-{workers}", dataset="facts", recipe=recipe_of(directory)))
+        train_with(reading, workers, seed=workers)
+    first = {world.serving(reading, model)["manifest_digest"] for model in models}
+    world.ask(reading, 5)
+    world.deactivate(reading)
+    train_with(reading, 2, seed=3)
+    second = [world.serving(reading, model) for model in models]
+    assert {version["guarantee"] for version in second} == {"retrain_equivalent"}
+    assert len(first) == len({version["manifest_digest"] for version in second}) == 1
+    assert first != {second[0]["manifest_digest"]}
+
+
 def test_a_language_model_is_registered_over_http_and_only_on_a_directory_that_will_do(
     reading: Doors, directory: Path
 ) -> None:
@@ -96,6 +128,9 @@ def test_a_language_model_is_registered_over_http_and_only_on_a_directory_that_w
     encoder = write_encoder(directory.parent / "encoder")
     turned = {"rope_type": "llama3", "rope_theta": 1.0}
     other = write_language_model(directory.parent / "other", rope_parameters=turned)
+    wrong_ones = [(encoder, "model_type 'llama' or 'gpt2'"), (other, "rope_type 'default'")]
+    for name, value in NOT_GPT2.items():
+        wrong_ones.append((write_gpt2(directory.parent / name, **{name: value}), name))
     with client(reading) as caller:
         form = {"name": "facts", "schema": json.dumps(SCHEMA.as_json())}
         made = caller.post("/v1/datasets:upload", data=form, files={"file": ("facts", facts())})
@@ -104,7 +139,7 @@ def test_a_language_model_is_registered_over_http_and_only_on_a_directory_that_w
         model = caller.post("/v1/models", json={"name": "writer", "dataset": "facts", "recipe": shape})
         assert model.status_code == 201, model.text
         assert model.json()["recipe"]["backbone"]["layers"] == 4
-        for wrong, word in ((encoder, "model_type"), (other, "rope_type")):
+        for wrong, word in wrong_ones:
             recipe = {**shape, "backbone": {"directory": str(wrong)}}
             refused = caller.post("/v1/models", json={"name": "other", "dataset": "facts", "recipe": recipe})
             problem(refused, 422, "impossible")

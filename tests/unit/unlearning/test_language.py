@@ -1,4 +1,4 @@
-"""The exactness of nodes on a language model: no head of their own, seven projections, and the same properties."""
+"""The exactness of nodes on a language model: no head of their own, factors on all projections, and the same properties."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from statistics import fmean
 
 import numpy as np
 import pytest
+import torch
 
 from core.domain.model import FamilyName, Recipe
 from core.lattice.families import build_family
@@ -18,19 +19,20 @@ from core.unlearning.exact.layer_groups import layer_group
 from core.unlearning.exact.nodes import check_chain
 from core.unlearning.exact.repair import canonical_nodes
 from core.unlearning.exact.slice_records import SliceRecords
+from core.unlearning.exact.stacked import train_nodes
 from core.unlearning.exact.training import TrainedNode, train_node
 from tests.unit.modelling.test_language_transformer import make_model
 from tests.unit.modelling.tiny_encoder import WORDS
-from tests.unit.modelling.tiny_language import write_language_model
+from tests.unit.modelling.tiny_language import WRITERS
 from tests.unit.unlearning.tiny import SLICES, chain_of, make_ground, make_recipe
 
 COUNTS = (5, 3, 6, 4)
 Built = dict[tuple[int, ...], TrainedNode]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> LanguageTransformer:
-    return make_model(write_language_model(tmp_path_factory.mktemp("language")), tokens=8)
+@pytest.fixture(scope="module", params=list(WRITERS))
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LanguageTransformer:
+    return make_model(WRITERS[request.param](tmp_path_factory.mktemp("language")), tokens=8)
 
 
 def fact(number: int) -> tuple[str, str]:
@@ -78,7 +80,7 @@ def test_dropping_a_record_moves_no_bit_of_nodes_that_never_saw_its_slice(model:
     }
 
 
-def test_a_node_holds_factors_of_seven_projections_on_one_layer_group_and_no_head(model: LanguageTransformer) -> None:
+def test_a_node_holds_factors_of_all_projections_on_one_layer_group_and_no_head(model: LanguageTransformer) -> None:
     nodes = build(model, make_slices(model), make_recipe())
     for slices, node in nodes.items():
         (layer,) = layer_group(4, SLICES, len(slices))
@@ -90,6 +92,20 @@ def test_a_node_holds_factors_of_seven_projections_on_one_layer_group_and_no_hea
         check_chain(
             [nodes[0,].tensors | {"head.weight": model.tensors["lm_head.weight"]}], [range(3, 4)], model.shape.adapted
         )
+
+
+def test_nodes_trained_together_are_those_trained_alone_within_rounding(model: LanguageTransformer) -> None:
+    recipe, slices = make_recipe(), make_slices(model)
+    alone, activations = build(model, slices, recipe), SliceActivations(model, slices)
+    family = build_family(recipe.family, SLICES)
+    specs = [spec for spec in canonical_nodes(family, make_ground(slices, recipe)) if spec.depth == 2]
+    parents = [chain_of(alone, family, family.parents[spec.slices]) for spec in specs]
+    assert specs
+    for spec, node in zip(
+        specs, train_nodes(specs, activations=activations, parents=parents, recipe=recipe), strict=True
+    ):
+        for name, tensor in alone[spec.slices].tensors.items():
+            torch.testing.assert_close(node.tensors[name], tensor, rtol=1e-3, atol=1e-5)
 
 
 def test_what_is_digested_as_fed_moves_with_a_text_and_with_what_of_it_is_learned(model: LanguageTransformer) -> None:
