@@ -21,8 +21,8 @@ from cli.compare_report import written_comparison
 from cli.compare_words import AXES, ENDINGS, MARKS
 from cli.main import app
 from cli.output import CommandFailed
+from core.domain.architecture_file import SCHEMA
 from core.domain.errors import MethodFailed
-from core.modelling.checkpoint_directories import SCHEMA
 from core.modelling.networks import perceptron
 from core.modelling.tensors import to_bytes
 from core.verification.policy import POLICIES, Axis
@@ -138,8 +138,8 @@ def test_what_cannot_be_compared_is_one_sentence(
     options: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("core.unlearning.oracles.trained", lambda *_, **__: perceptron(64, [], 10))
-    monkeypatch.setattr(compare_data, "trained", lambda *_, **__: perceptron(64, [], 10))
+    monkeypatch.setattr("core.use_cases.compare_methods.taught", lambda *_, **__: perceptron(64, [], 10))
+    monkeypatch.setattr(compare_data, "taught", lambda *_, **__: perceptron(64, [], 10))
     done = RUN.invoke(app, ["compare", *options])
     assert done.exit_code != 0
     assert sentence in done.stderr
