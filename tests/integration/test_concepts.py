@@ -136,5 +136,7 @@ def test_a_concept_that_hardly_fell_is_refused_and_the_old_version_stays(service
         assert (asked["state"], asked["wait_reason"]) == ("needs_attention", "judgement_refused")
         assert asked["certificates"] == []
         model = caller.get("/v1/models/chat").json()
-        assert (model["serving"]["number"], model["serving"]["flagged"]) == (1, True)
+        assert model["serving"]["number"] == 1
+        assert model["serving"]["guarantee"] == "as_registered"
+        assert model["serving"]["flagged"] is False, "nobody is served against their will: no row is asked about"
         assert logged(caller, "certificate.issued") == []
