@@ -6,6 +6,7 @@ import base64
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,16 @@ from tests.integration import world
 IDENTITY = "canary-7f3a9b@example.org"
 RECORD = "canary-record-51c2e8"
 PIXELS = bytes([201, 17, 242, 99, 5, 187, 64, 250, 33, 128, 77, 211, 9, 160, 144, 91])
+SECRETS = (IDENTITY.encode(), RECORD.encode(), PIXELS)
 
 
 def spellings(secret: bytes) -> list[bytes]:
     return [secret, secret.hex().encode(), base64.b64encode(secret).rstrip(b"=")[:-1]]
 
 
-def found_in(directory: Path) -> list[str]:
+def found_in(directory: Path, secrets: Sequence[bytes] = SECRETS) -> list[str]:
     """Return the files below a directory that hold any spelling of the canary."""
-    wanted = [text for secret in (IDENTITY.encode(), RECORD.encode(), PIXELS) for text in spellings(secret)]
+    wanted = [text for secret in secrets for text in spellings(secret)]
     hits = []
     for path in directory.rglob("*"):
         if path.is_file():
@@ -71,8 +73,8 @@ def test_a_deleted_canary_is_found_nowhere_and_nothing_decrypts(tmp_path: Path) 
         )
         assert repeated.status_code == 422
         assert IDENTITY not in repeated.text
-        dump = subprocess.run(_dump(directory), capture_output=True, check=True).stdout
-        for secret in (IDENTITY.encode(), RECORD.encode(), PIXELS):
+        dump = dumped(directory)
+        for secret in SECRETS:
             assert not any(text in dump for text in spellings(secret))
         assert not _blocks_open(directory, backup / "objects", DirectoryKeyStore(directory / "keys"))
         (gone,) = cached - {path.name for path in (directory / "activations").iterdir()}
@@ -106,15 +108,16 @@ def _blocks_open(directory: Path, objects: Path, keys: DirectoryKeyStore) -> boo
     return False
 
 
-def _dump(directory: Path) -> list[str]:
+def dumped(directory: Path) -> bytes:
+    """Return all that the private PostgreSQL of a running service holds, as SQL."""
     from cli import private_postgres
 
     _, url = private_postgres.start(directory / "postgres")
     tools = private_postgres._wheel().POSTGRES_VERSIONS[18]
-    return [str(tools / "pg_dump"), url]
+    return subprocess.run([str(tools / "pg_dump"), url], capture_output=True, check=True).stdout
 
 
-@pytest.mark.parametrize("secret", [IDENTITY.encode(), RECORD.encode(), PIXELS])
+@pytest.mark.parametrize("secret", SECRETS)
 def test_the_search_finds_what_is_there(tmp_path: Path, secret: bytes) -> None:
     (tmp_path / "file").write_bytes(b"before" + secret.hex().encode() + b"after")
     assert found_in(tmp_path)
