@@ -17,10 +17,10 @@ import typer
 
 from cli.extras import require_extra
 from cli.output import Json, progress, say, show, table, told, unusable
+from core.domain.checkpoint import Training
 
 if TYPE_CHECKING:
     from core.methods.card import Modality
-    from core.unlearning.oracles import TrainingRecipe
     from core.use_cases.compare_methods import Chosen
 
 COLUMNS = {
@@ -45,7 +45,10 @@ def compare(
         str | None, typer.Option(help="owner=NAME, class=LABEL or random=SHARE.", show_default="owner=canary on digits")
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Directory with architecture.json and model.safetensors; else one is trained.")
+        Path | None,
+        typer.Option(
+            help="Directory with model.safetensors and architecture.json or config.json; else one is trained."
+        ),
     ] = None,
     methods: Annotated[
         str | None, typer.Option(help="Names or aliases with commas; else all that suit.", show_default="all")
@@ -64,11 +67,10 @@ def compare(
     with told(as_json):
         require_extra("demo", "lethe compare")
         from core.modelling.determinism import environment, pinned
-        from core.unlearning.oracles import TrainingRecipe
 
         pinned(1)
         try:
-            recipe = TrainingRecipe(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size)
+            training = Training(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size)
         except ValueError as error:
             raise unusable(str(error)) from None
         chosen = read_settings(settings or [])
@@ -76,7 +78,7 @@ def compare(
         for file in (target, png):
             _check_writable(file)
         asked = Asked(data, forget, checkpoint, methods, chosen)
-        found = compared(asked, recipe, oracles=oracles, seed=seed) | {"environment": environment()}
+        found = compared(asked, training, oracles=oracles, seed=seed) | {"environment": environment()}
         _write(found, target, png)
         show(found, as_json, lambda: _print(found))
 
@@ -92,7 +94,7 @@ class Asked:
     settings: Mapping[str, Mapping[str, Any]]
 
 
-def compared(asked: Asked, recipe: TrainingRecipe, *, oracles: int, seed: int) -> dict[str, Any]:
+def compared(asked: Asked, training: Training, *, oracles: int, seed: int) -> dict[str, Any]:
     """Return the whole comparison as plain data, with a bar on the terminal while it is made."""
     from cli.compare_data import CANARY, DIGITS, digits, read_rows, subject_of
     from core.use_cases.compare_methods import compare_methods, train_oracles
@@ -109,8 +111,8 @@ def compared(asked: Asked, recipe: TrainingRecipe, *, oracles: int, seed: int) -
         raise unusable("say with --forget what is to be forgotten: owner=NAME, class=LABEL or random=SHARE")
     with progress("comparing") as bar:
         bar(0.0, "the original")
-        subject = subject_of(rows, forget, recipe, asked.checkpoint, seed=seed)
-        chosen = choose(subject.task.modality, asked, recipe)
+        subject = subject_of(rows, forget, training, asked.checkpoint, seed=seed)
+        chosen = choose(subject.task.modality, asked, training)
         bench = train_oracles(subject, oracles, lambda share, now: bar(SHARE_OF_ORACLES * share, now))
         rest = 1 - SHARE_OF_ORACLES
         found = compare_methods(
@@ -122,14 +124,14 @@ def compared(asked: Asked, recipe: TrainingRecipe, *, oracles: int, seed: int) -
         "forget": forget,
         "checkpoint": None if asked.checkpoint is None else asked.checkpoint.name,
         "training": {
-            "epochs": recipe.epochs,
-            "learning_rate": recipe.learning_rate,
-            "batch_size": recipe.batch_size,
+            "epochs": training.epochs,
+            "learning_rate": training.learning_rate,
+            "batch_size": training.batch_size,
         },
     }
 
 
-def choose(modality: Modality, asked: Asked, recipe: TrainingRecipe) -> list[Chosen]:
+def choose(modality: Modality, asked: Asked, training: Training) -> list[Chosen]:
     """Return the methods that were named, or all for a modality; retraining goes as the original was trained.
 
     Raises:
@@ -152,9 +154,9 @@ def choose(modality: Modality, asked: Asked, recipe: TrainingRecipe) -> list[Cho
     if idle:
         raise unusable(f"--set names {', '.join(sorted(idle))}, which does not run")
     as_trained = {
-        "epochs": recipe.epochs,
-        "learning_rate": recipe.learning_rate,
-        "batch_size": recipe.batch_size,
+        "epochs": training.epochs,
+        "learning_rate": training.learning_rate,
+        "batch_size": training.batch_size,
     }
     chosen = []
     for name in names:

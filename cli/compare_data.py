@@ -19,19 +19,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cli.output import unusable
+from core.domain.architecture_file import SCHEMA, architecture_from
+from core.domain.checkpoint import Architecture, Training
 from core.domain.errors import UnreadableFile, UnsafeFile
 from core.methods.card import Modality
-from core.modelling.checkpoint_directories import (
-    SCHEMA,
-    Architecture,
-    architecture_from,
-    read_checkpoint,
-    read_directory,
-)
+from core.modelling import checkpoint_networks as networks
+from core.modelling.plain_training import Lesson, taught
 from core.unlearning.approximate.kitchen import Task
 from core.unlearning.approximate.samples import Samples
-from core.unlearning.oracles import TrainingRecipe, trained
 from core.use_cases.compare_methods import Subject
+from core.use_cases.open_directory import open_directory
 
 DIGITS, CANARY = "digits", "canary"
 CANARIES, LEARNED, HELD_OUT, PER_OWNER = 60, 600, 200, 20
@@ -60,8 +57,10 @@ class Rows:
 
     @property
     def modality(self) -> Modality:
-        """What a model of these rows is, where no checkpoint says it."""
-        return Modality.CLASSIFIER if self.targets.dtype.kind in "iu" else Modality.REGRESSOR
+        """What a model of these rows is, where no description says it."""
+        if self.targets.dtype.kind == "f":
+            return Modality.REGRESSOR
+        return Modality.CLASSIFIER if self.targets.ndim == 1 else Modality.CAUSAL_LANGUAGE_MODEL
 
 
 def digits() -> Rows:
@@ -153,12 +152,12 @@ def _share(value: str) -> float:
         raise unusable("--forget random= takes a share, such as 0.1") from None
 
 
-def subject_of(rows: Rows, forget: str, recipe: TrainingRecipe, checkpoint: Path | None, *, seed: int) -> Subject:
+def subject_of(rows: Rows, forget: str, training: Training, checkpoint: Path | None, *, seed: int) -> Subject:
     """Return what is compared on; without a checkpoint, an original is trained on all learned rows.
 
     Raises:
         CommandFailed: the rows do not fit the model.
-        LetheError: the checkpoint cannot be read.
+        CheckpointRefused, UnsafeFile, TooLarge, BadInput: the checkpoint cannot be read.
     """
     chosen = struck(rows, forget)
     learned = rows.split == TRAIN
@@ -166,24 +165,28 @@ def subject_of(rows: Rows, forget: str, recipe: TrainingRecipe, checkpoint: Path
     if forget.startswith("class="):  # of a forgotten class, none is asked for: an oracle has never heard of it
         tested &= rows.targets != rows.targets[chosen][0]
     if checkpoint is not None:
-        found = read_checkpoint(read_directory(checkpoint))
-        architecture, model = found.architecture, found.model
-        _check(rows, architecture, model)
+        found = open_directory(checkpoint, rows.inputs.shape[1:], rows.modality)
+        architecture, modality, model = found.architecture, found.modality, found.network
+        _check(rows, modality, model)
     else:
-        architecture = _architecture(rows)
+        architecture, modality = _architecture(rows)
         everyone = _samples(rows, learned)
-        model = trained(architecture.build, architecture.modality, everyone, recipe, seed=seed)
+        lesson = Lesson(training=training, seed=seed)
+        model = taught(
+            lambda: networks.build(architecture, modality), modality, everyone.inputs, everyone.targets, lesson
+        )
     holdout = rows.split == HOLDOUT
+    build = networks.fresh_like(architecture, modality, model)
     task = Task(
         model=model,
-        modality=architecture.modality,
+        modality=modality,
         forget=_samples(rows, chosen),
         retain=_samples(rows, learned & ~chosen),
         holdout=_samples(rows, holdout) if holdout.any() else None,
-        training_epochs=recipe.epochs,
-        builder=architecture.build,
+        training_epochs=training.epochs,
+        builder=build,
     )
-    return Subject(task=task, test=_samples(rows, tested), build=architecture.build, recipe=recipe)
+    return Subject(task=task, test=_samples(rows, tested), build=build, training=training)
 
 
 def _samples(rows: Rows, mask: NDArray[np.bool_]) -> Samples:
@@ -193,7 +196,7 @@ def _samples(rows: Rows, mask: NDArray[np.bool_]) -> Samples:
     )
 
 
-def _architecture(rows: Rows) -> Architecture:
+def _architecture(rows: Rows) -> tuple[Architecture, Modality]:
     if rows.name == DIGITS:
         return architecture_from(DIGITS_NETWORK)
     if rows.inputs.ndim != 2 or rows.inputs.dtype.kind != "f" or rows.targets.ndim != 1:  # noqa: PLR2004 - rows x features
@@ -205,14 +208,14 @@ def _architecture(rows: Rows) -> Architecture:
     return architecture_from({"schema": SCHEMA, "kind": "perceptron", "modality": rows.modality.value, **sizes})
 
 
-def _check(rows: Rows, architecture: Architecture, model: nn.Module) -> None:
+def _check(rows: Rows, modality: Modality, model: nn.Module) -> None:
     try:
         with torch.no_grad():
             answer = model(torch.tensor(rows.inputs[:2]))
     except (RuntimeError, IndexError, TypeError):
         raise unusable("the rows' inputs do not fit the checkpoint") from None
     floats = rows.targets.dtype.kind == "f"
-    if (architecture.modality is Modality.REGRESSOR) is not floats:
-        raise unusable(f"targets of a {architecture.modality.value} are {'whole ' if floats else 'real '}numbers")
+    if (modality is Modality.REGRESSOR) is not floats:
+        raise unusable(f"targets of a {modality.value} are {'whole ' if floats else 'real '}numbers")
     if not floats and (rows.targets.max() >= answer.shape[-1] or rows.targets.min() < -100):  # noqa: PLR2004 - ignored
         raise unusable("a target is beyond what the checkpoint can answer")

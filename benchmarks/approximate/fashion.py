@@ -21,17 +21,17 @@ from torch import Tensor
 
 from benchmarks.approximate.report import arguments, chosen_for, data_set, kept, over_seeds, printed
 from benchmarks.approximate.worlds import joined
+from core.domain.checkpoint import Training
 from core.methods.card import Modality
 from core.modelling.determinism import pinned
 from core.modelling.networks import convolutional
 from core.unlearning.approximate.kitchen import Task
 from core.unlearning.approximate.samples import Samples
-from core.unlearning.oracles import TrainingRecipe
 from core.use_cases.compare_methods import Subject
 
 FORGOTTEN_CLASS = 6
 """Shirts: the class that is most like others."""
-RECIPE = TrainingRecipe(epochs=20, learning_rate=2e-3, batch_size=32)
+TRAINING = Training(epochs=20, learning_rate=2e-3, batch_size=32)
 QUICK = ("retrain", "gradient_ascent", "salun")
 
 
@@ -82,7 +82,7 @@ def subject(data: tuple[Tensor, Tensor], size: Size, *, whole_class: bool) -> tu
         retain=rows["retain"],
         holdout=samples(inputs, targets, held_out),
     )
-    found = Subject(task=task, test=samples(inputs, targets, tested), build=network, recipe=RECIPE)
+    found = Subject(task=task, test=samples(inputs, targets, tested), build=network, training=TRAINING)
     return found, joined(rows["retain"], rows["forget"])
 
 
@@ -92,7 +92,7 @@ def main() -> None:
     pinned(1)
     started = time.perf_counter()
     data = pictures(data_set("fashion-mnist"), size)
-    methods = chosen_for(Modality.CLASSIFIER, RECIPE, QUICK if given.quick else None)
+    methods = chosen_for(Modality.CLASSIFIER, TRAINING, QUICK if given.quick else None)
     result = {}
     for name, whole_class in (("random_tenth", False), ("class", True)):
         one, everything = subject(data, size, whole_class=whole_class)

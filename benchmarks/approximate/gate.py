@@ -35,7 +35,6 @@ from core.unlearning.approximate.datamodels import linearised
 from core.unlearning.approximate.kitchen import Task
 from core.unlearning.approximate.samples import Samples
 from core.unlearning.approximate.unlearn import order_for, unlearn
-from core.unlearning.oracles import TrainingRecipe
 from core.use_cases.compare_methods import Bench, Judge, Subject
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "approximate-gate.json"
@@ -157,8 +156,7 @@ def world_result(world: World, oracles: int, seeds: Sequence[int]) -> dict[str, 
     models = [world.oracle(1000 + seed) for seed in range(oracles + 1)]
     seconds = (time.perf_counter() - started) / len(models)
     targets = [scores(world, model) for model in models[:oracles]]
-    recipe = TrainingRecipe(epochs=world.epochs, learning_rate=world.learning_rate)
-    subject = Subject(task=world.task, test=world.test, build=world.build, recipe=recipe)
+    subject = Subject(task=world.task, test=world.test, build=world.build, training=world.training)
     judge = Judge(subject, Bench(models, seconds))
     names = [name for name, card in MENU.items() if world.task.modality in card.modalities]
     rows = {name: measured(judge, world, name, settings_for(name, world), seeds) for name in names}

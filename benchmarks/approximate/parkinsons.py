@@ -23,18 +23,18 @@ from torch import Tensor
 from benchmarks.approximate.fashion import refused_its_own
 from benchmarks.approximate.report import arguments, chosen_for, data_set, kept, over_seeds, printed
 from benchmarks.approximate.worlds import joined
+from core.domain.checkpoint import Training
 from core.methods.card import Modality
 from core.modelling.determinism import pinned
 from core.modelling.networks import perceptron
 from core.unlearning.approximate.kitchen import Task
 from core.unlearning.approximate.samples import Samples
-from core.unlearning.oracles import TrainingRecipe
 from core.use_cases.compare_methods import Subject
 
 LEARNED, FORGOTTEN, HELD_OUT = range(1, 35), range(32, 35), range(35, 38)
 TARGET = "total_UPDRS"
 NOT_INPUTS = ("subject#", "motor_UPDRS", TARGET)
-RECIPE = TrainingRecipe(epochs=40, learning_rate=3e-3, batch_size=32)
+TRAINING = Training(epochs=40, learning_rate=3e-3, batch_size=32)
 QUICK = ("retrain", "gradient_ascent", "blindspot", "gaussian_amnesiac")
 
 
@@ -80,7 +80,7 @@ def subject(data: tuple[Tensor, Tensor, Tensor], *, every: int) -> tuple[Subject
         holdout=rows["holdout"],
     )
     return (
-        Subject(task=task, test=rows["test"], build=network, recipe=RECIPE),
+        Subject(task=task, test=rows["test"], build=network, training=TRAINING),
         joined(rows["retain"], rows["forget"]),
         unit,
     )
@@ -91,7 +91,7 @@ def main() -> None:
     pinned(1)
     started = time.perf_counter()
     one, everything, unit = subject(recordings(data_set("parkinsons-telemonitoring")), every=8 if given.quick else 3)
-    methods = chosen_for(Modality.REGRESSOR, RECIPE, QUICK if given.quick else None)
+    methods = chosen_for(Modality.REGRESSOR, TRAINING, QUICK if given.quick else None)
     found, _ = over_seeds(
         one, everything, methods, oracles=4 if given.quick else 19, seeds=range(1 if given.quick else 3)
     )

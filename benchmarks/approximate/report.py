@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.approximate.gate import SETTINGS, rounded
+from core.domain.checkpoint import Training
 from core.methods.card import Modality
 from core.methods.menu import MENU
 from core.modelling.determinism import environment
+from core.modelling.plain_training import Lesson, taught
 from core.unlearning.approximate.samples import Samples
-from core.unlearning.oracles import TrainingRecipe, trained
 from core.use_cases.compare_methods import Bench, Chosen, Subject, compare_methods, train_oracles
 
 HOUSE = Path(__file__).resolve().parents[2]
@@ -32,12 +33,12 @@ FIGURES = ("unlearning", "retain", "test", "membership", "threshold_attack", "av
 HEADINGS = ("UA", "RA", "TA", "area", "MIA", "AvgGap", "ToW")
 
 
-def chosen_for(modality: Modality, recipe: TrainingRecipe, methods: Sequence[str] | None = None) -> list[Chosen]:
+def chosen_for(modality: Modality, training: Training, methods: Sequence[str] | None = None) -> list[Chosen]:
     """Return every method for a modality with the gate's settings, and retraining as the original was trained."""
     as_trained = {
-        "epochs": recipe.epochs,
-        "learning_rate": recipe.learning_rate,
-        "batch_size": recipe.batch_size,
+        "epochs": training.epochs,
+        "learning_rate": training.learning_rate,
+        "batch_size": training.batch_size,
     }
     names = [name for name, card in MENU.items() if modality in card.modalities]
     return [
@@ -59,8 +60,14 @@ def over_seeds(
     bench = train_oracles(subject, oracles, said)
     found = []
     for seed in seeds:
-        original = trained(subject.build, subject.task.modality, everything, subject.recipe, seed=seed)
-        task = replace(subject.task, model=original, training_epochs=subject.recipe.epochs)
+        original = taught(
+            subject.build,
+            subject.task.modality,
+            everything.inputs,
+            everything.targets,
+            Lesson(training=subject.training, seed=seed),
+        )
+        task = replace(subject.task, model=original, training_epochs=subject.training.epochs)
         found.append(compare_methods(replace(subject, task=task), methods, bench, seed=seed, progress=said))
     return averaged(found), bench
 

@@ -28,17 +28,18 @@ from scipy.stats import ks_2samp
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 
+from benchmarks.approximate.causal_transformer import CausalTransformer, CausalTransformerShape
 from benchmarks.approximate.report import arguments, chosen_for, data_set, kept, said
 from benchmarks.approximate.worlds import joined
+from core.domain.checkpoint import Training
 from core.domain.errors import MethodFailed
 from core.methods.card import Modality
-from core.modelling.causal_transformer import CausalTransformer, CausalTransformerShape
 from core.modelling.determinism import pinned
+from core.modelling.plain_training import Lesson, taught
 from core.unlearning.approximate.adapters.token_losses import IGNORED, token_losses
 from core.unlearning.approximate.kitchen import Task
 from core.unlearning.approximate.samples import Samples
 from core.unlearning.approximate.unlearn import order_for, unlearn
-from core.unlearning.oracles import TrainingRecipe, trained
 from core.use_cases.compare_methods import Subject, train_oracles, with_tensors
 
 AUTHORS, FORGOTTEN, PER_AUTHOR, LENGTH = 6, 2, 20, 80
@@ -52,7 +53,7 @@ SHAPE = CausalTransformerShape(
     num_key_value_heads=2,
     tie_word_embeddings=True,
 )
-RECIPE = TrainingRecipe(epochs=30, learning_rate=6e-3, batch_size=16)
+TRAINING = Training(epochs=30, learning_rate=6e-3, batch_size=16)
 QUICK = ("retrain", "gradient_difference", "negative_preference")
 GENERATED = 24
 """Retained questions that are answered in full, for the recall."""
@@ -131,7 +132,7 @@ def subject(data: Data) -> tuple[Subject, Samples]:
         for rows, name in ((data.forget, "forget"), (data.retain, "retain"), (data.holdout, "holdout"))
     )
     task = Task(model=network(), modality=Modality.CAUSAL_LANGUAGE_MODEL, forget=forget, retain=retain, holdout=holdout)
-    return Subject(task=task, test=holdout, build=network, recipe=RECIPE), joined(retain, forget)
+    return Subject(task=task, test=holdout, build=network, training=TRAINING), joined(retain, forget)
 
 
 def network() -> nn.Module:
@@ -266,14 +267,20 @@ def main() -> None:
     one, everything = subject(data)
     bench = train_oracles(one, 1 if given.quick else 3, said)
     oracles = [known(model, data) for model in bench.models]
-    original = trained(network, Modality.CAUSAL_LANGUAGE_MODEL, everything, RECIPE, seed=0)
+    original = taught(
+        network,
+        Modality.CAUSAL_LANGUAGE_MODEL,
+        everything.inputs,
+        everything.targets,
+        Lesson(training=TRAINING, seed=0),
+    )
     task = Task(
         model=original,
         modality=Modality.CAUSAL_LANGUAGE_MODEL,
         forget=one.task.forget,
         retain=one.task.retain,
         holdout=one.task.holdout,
-        training_epochs=RECIPE.epochs,
+        training_epochs=TRAINING.epochs,
     )
     print(f"{len(data.forget)} of {len(data.forget) + len(data.retain)} questions, {len(oracles)} oracles")
     print(f"  {'':31s} {'P(F)':>6s} {'utility':>7s}{'quality, D, d: paraphrased':>23s}, verbatim  share of a retrain")
@@ -282,7 +289,7 @@ def main() -> None:
     floor = [beside(oracle, oracles) for oracle in oracles]
     for number, row in enumerate(floor):
         print(line(f"oracle {number + 1}", row))
-    for chosen in chosen_for(Modality.CAUSAL_LANGUAGE_MODEL, RECIPE, QUICK if given.quick else None):
+    for chosen in chosen_for(Modality.CAUSAL_LANGUAGE_MODEL, TRAINING, QUICK if given.quick else None):
         rows[chosen.method] = ran(task, data, oracles, (chosen.method, dict(chosen.settings)), bench.seconds)
         row = rows[chosen.method]
         print(f"  {chosen.method:31s} {row['refused']}" if "refused" in row else line(chosen.method, row), flush=True)

@@ -3,7 +3,7 @@
 Forget rows of the classifiers carry *flipped labels*, those of the regressor corrupted values, those of the language model
 facts that nothing else implies. With true labels, a model that never saw the rows would answer them right all the same,
 and no figure could tell a model that forgot from one that did not. Originals and oracles are trained by the plain loop
-below, which shares nothing with the engine.
+of `core.modelling.plain_training`, which shares nothing with the engine.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from itertools import pairwise
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
 
+from core.domain.checkpoint import Training
 from core.methods.card import Modality
+from core.modelling.plain_training import Lesson, taught
 from core.unlearning.approximate.kitchen import Task
 from core.unlearning.approximate.samples import Samples
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 BATCH = 32
 
 
@@ -36,6 +36,10 @@ class World:
     build: Callable[[], nn.Module]
     epochs: int
     learning_rate: float
+
+    @property
+    def training(self) -> Training:
+        return Training(epochs=self.epochs, learning_rate=self.learning_rate, batch_size=BATCH)
 
     def oracle(self, seed: int) -> nn.Module:
         """Return a model that never saw the rows to forget."""
@@ -51,29 +55,10 @@ def joined(left: Samples, right: Samples) -> Samples:
     )
 
 
-def loss_of(modality: Modality) -> Loss:
-    if modality is Modality.CLASSIFIER:
-        return cross_entropy
-    if modality is Modality.REGRESSOR:
-        return lambda outputs, targets: mse_loss(outputs.flatten(), targets.flatten())
-    return lambda outputs, targets: cross_entropy(outputs[:, :-1].flatten(0, 1), targets[:, 1:].flatten())
-
-
 def trained(world: World, rows: Samples, seed: int) -> nn.Module:
     """Return a fresh model trained on some rows."""
-    loss = loss_of(world.task.modality)
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
-        model = world.build()
-        optimiser = torch.optim.AdamW(model.parameters(), lr=world.learning_rate, weight_decay=0.0)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, world.epochs)
-        for _ in range(world.epochs):
-            for part in torch.split(torch.randperm(len(rows)), BATCH):
-                optimiser.zero_grad()
-                loss(model(rows.inputs[part]), rows.targets[part]).backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-            schedule.step()
-    return model.eval()
+    lesson = Lesson(training=world.training, seed=seed)
+    return taught(world.build, world.task.modality, rows.inputs, rows.targets, lesson)
 
 
 def made(world: World, seed: int = 0) -> World:

@@ -150,8 +150,8 @@ class MethodCard:
             BadInput: a name is unknown, or a value is out of its bounds.
         """
         known = {one.name for one in fields(self.settings)}
-        flaws = [
-            Flaw(f"/{name}", "unknown_setting", f"{self.name} has no such setting")
+        flaws = [  # without the name: whatever is typed there could be somebody's, and the answer lists what is known
+            Flaw("/(unknown setting)", "unknown_setting", f"{self.name} has no such setting")
             for name in given
             if name not in known
         ]

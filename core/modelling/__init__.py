@@ -5,6 +5,8 @@
 arrays into their inputs. `language_transformer` is what language models share, `llama` and `gpt2` are families of them, and
 `language_models` tells which one a directory is of. `adapters` names the low-rank
 factors that a node adds; `losses` is what a task makes small; `tensors` turns tensors into bytes and digests; `ensemble`
-is what a predictor serves; `determinism` pins the arithmetic. `checkpoint_directories` reads models that somebody else trained,
-of the plain `networks` or of `causal_transformer`, and never unpickles.
+is what a predictor serves; `determinism` pins the arithmetic.
+
+Models that somebody else trained: `checkpoint_networks` builds and fills every one of them, of the plain `networks` here or by
+`hugging_face` from a config, and never unpickles; `plain_training` trains them again without any engine of methods.
 """

@@ -6,6 +6,7 @@ config, and a file holds tensors and nothing else.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 
 import torch
@@ -14,52 +15,79 @@ from torch import Tensor, nn
 from core.domain.checkpoint import Architecture, ArchitectureKind
 from core.domain.errors import CheckpointRefused
 from core.domain.task import Modality
+from core.modelling.networks import convolutional, flat_perceptron, halving_once
 
-IGNORED = -100
 AT_ONCE = 256
 """Rows that go through a network together."""
 
 
-def build(architecture: Architecture) -> nn.Module:
-    """Return an untrained network of a built-in kind, drawn by torch's own stream."""
-    layers: list[nn.Module] = []
-    if architecture.kind is ArchitectureKind.CONVOLUTIONAL:
-        before = architecture.inputs[0]
-        for number, channels in enumerate(architecture.channels):
-            stride = 2 if number == 0 else 1
-            layers += [nn.Conv2d(before, channels, 3, stride=stride, padding=1), nn.ReLU()]
-            before = channels
-    if len(architecture.inputs) > 1:
-        layers.append(nn.Flatten())
-    shapes = [shape for shape in architecture.shapes().values() if len(shape) == 2]  # noqa: PLR2004 - linear layers
-    for number, (out, width) in enumerate(shapes):
-        layers += [*([nn.ReLU()] if number else []), nn.Linear(width, out)]
-    return nn.Sequential(*layers)
+def build(architecture: Architecture, modality: Modality) -> nn.Module:
+    """Return an untrained network, drawn by torch's own stream.
+
+    Raises:
+        CheckpointRefused: no such network can be built from a config here.
+    """
+    if architecture.kind is ArchitectureKind.HUGGING_FACE:
+        from core.modelling.hugging_face import build as from_config
+
+        return from_config(architecture, modality)
+    if architecture.kind is ArchitectureKind.PERCEPTRON:
+        return flat_perceptron(architecture.inputs, architecture.hidden, architecture.outputs)
+    channels, height, width = architecture.inputs
+    strides = halving_once(architecture.channels)
+    return convolutional(
+        (channels, height, width), architecture.channels, strides, architecture.hidden, architecture.outputs
+    )
 
 
-def load(architecture: Architecture, tensors: Mapping[str, Tensor]) -> nn.Module:
+def load(
+    architecture: Architecture,
+    modality: Modality,
+    tensors: Mapping[str, Tensor],
+    adapter: Mapping[str, Tensor] | None = None,
+) -> nn.Module:
     """Return the network that these tensors are, ready to answer.
+
+    Args:
+        architecture: which network.
+        modality: what its answers mean.
+        tensors: as a directory or a version of it names them; floats of another precision are rounded to the network's own.
+        adapter: low-rank factors of a Hugging Face directory that came in a file of their own.
 
     Raises:
         CheckpointRefused: they are those of another network, or not finite.
     """
+    if architecture.kind is ArchitectureKind.HUGGING_FACE:
+        from core.modelling.hugging_face import load as from_directory
+
+        return from_directory(architecture, modality, dict(tensors), None if adapter is None else dict(adapter))
+    if adapter:
+        raise CheckpointRefused("only a Hugging Face directory has an adapter")
     with torch.random.fork_rng([]):
-        network = build(architecture)
+        network = build(architecture, modality)
     wanted = dict(network.state_dict())
-    fitting = {name: one.to(wanted[name].dtype) for name, one in tensors.items() if name in wanted}
-    if fitting.keys() != wanted.keys() or any(fitting[name].shape != wanted[name].shape for name in wanted):
+    if tensors.keys() != wanted.keys() or any(tensors[name].shape != wanted[name].shape for name in wanted):
         raise CheckpointRefused("the tensors are not those of the architecture")
-    if not all(one.isfinite().all() for one in fitting.values() if one.is_floating_point()):
+    if not all(one.is_floating_point() for one in tensors.values()):
+        raise CheckpointRefused("a tensor holds whole numbers, and no network here has such weights")
+    if not all(one.isfinite().all() for one in tensors.values()):
         raise CheckpointRefused("a tensor holds numbers that are not finite")
-    network.load_state_dict(fitting)
+    network.load_state_dict({name: one.to(wanted[name].dtype) for name, one in tensors.items()})
     return network.eval()
 
 
 def fresh_like(architecture: Architecture, modality: Modality, network: nn.Module) -> Callable[[], nn.Module]:
-    """Return what makes a network of a config afresh under torch's seed; what its low-rank checkpoint keeps frozen stays."""
-    from core.modelling.hugging_face import fresh_like as from_config
+    """Return what draws a network afresh under torch's seed; what is frozen in it, as under low-rank factors, stays as it is."""
+    named = network.named_parameters(remove_duplicate=False)
+    frozen = {name for name, one in named if not one.requires_grad}
 
-    return from_config(architecture, modality, network)
+    def fresh() -> nn.Module:
+        made = copy.deepcopy(network)
+        drawn = build(architecture, modality).state_dict()
+        made.load_state_dict({name: one for name, one in drawn.items() if name not in frozen}, strict=False)
+        return made
+
+    return fresh
 
 
 @torch.no_grad()

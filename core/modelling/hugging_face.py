@@ -7,7 +7,7 @@ weights that matter, and the frozen ones under them stay as they are, bit for bi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from core.domain.checkpoint import Architecture
 from core.domain.errors import CheckpointRefused
 from core.domain.task import Modality
+from core.modelling.losses import UNTRAINED
 from core.modelling.tensors import NamedTensors
 
-IGNORED = -100
 INNER = "inner."
 IMAGES = frozenset({"vit"})
 MODEL_FIELDS = frozenset(
@@ -156,12 +156,6 @@ def _fill_factors(inner: nn.Module, factors: NamedTensors) -> None:
     peft.set_peft_model_state_dict(inner, factors)
 
 
-def fresh_like(architecture: Architecture, modality: Modality, network: nn.Module) -> Callable[[], nn.Module]:
-    """Return what draws the network afresh; frozen weights are put back by whoever calls it."""
-    del network
-    return lambda: build(architecture, modality)
-
-
 def padding_of(config: Mapping[str, Any]) -> int:
     """Return the token that fills a text up."""
     found = config.get("pad_token_id")
@@ -185,7 +179,7 @@ def token_ids(tokenizer: bytes, texts: Sequence[str], tokens: int, config: Mappi
 
 def next_tokens(inputs: Tensor, config: Mapping[str, Any]) -> Tensor:
     """Return (n, tokens) what each text says, -100 where it is filled up."""
-    return inputs.masked_fill(inputs == padding_of(config), IGNORED)
+    return inputs.masked_fill(inputs == padding_of(config), UNTRAINED)
 
 
 def continuations(tokenizer: bytes, inputs: Tensor, logits: Tensor, config: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -324,16 +324,16 @@ def renew(session: Connection, job_id: str, fence: int, lease: float) -> Renewal
     return RenewalAnswer.CANCELLED if done.cancel_requested else RenewalAnswer.KEPT
 
 
-def hand_back(session: Connection, job: Row[Any]) -> None:
-    """Let go of a held job at once, because its worker stops: the attempt does not count, and anybody may go on."""
+def hand_back(session: Connection, job: Row[Any], *, seconds: float = 0.0) -> None:
+    """Let go of a held job, because its worker stops or it came too early: the attempt does not count, and anybody may go on."""
     if job.state == JobState.VERIFYING:
-        postpone(session, job, seconds=0.0)
+        postpone(session, job, seconds=seconds)
     elif job.cancel_requested:
         move(session, job, JobEvent.CANCELLED, error_code=CANCELLED)
     elif has_successor(session, job):
         move(session, job, JobEvent.CONCLUDED, error_code=SUPERSEDED)
     else:
-        move(session, job, JobEvent.HANDED_BACK, attempt=job.attempt - 1, run_after=soon(0.0))
+        move(session, job, JobEvent.HANDED_BACK, attempt=job.attempt - 1, run_after=soon(seconds))
         notify(session, JOBS_CHANNEL, job.lane)
 
 

@@ -59,7 +59,15 @@ def read_checkpoint(directory: str, kind: ArchitectureKind, settings: Settings) 
         CheckpointRefused: a file is missing, or is not what its name says.
         TooLarge: the weights are.
     """
-    path = _allowed(directory, settings)
+    return read_directory(_allowed(directory, settings), kind)
+
+
+def read_directory(path: Path, kind: ArchitectureKind) -> Adopted:
+    """Return what a directory holds that may be read, by whoever may.
+
+    Raises:
+        UnsafeFile, CheckpointRefused, TooLarge: as above.
+    """
     weights = _read_weights(path, WEIGHTS)
     if kind is not ArchitectureKind.HUGGING_FACE:
         return Adopted(
@@ -70,12 +78,12 @@ def read_checkpoint(directory: str, kind: ArchitectureKind, settings: Settings) 
             adapter_weights=None,
             tokenizer=None,
         )
-    config = _read_json(path / CONFIG)
+    config = read_json(path / CONFIG)
     if config.get("model_type") not in MODEL_TYPES:
         raise CheckpointRefused(f"only these kinds of model are built from a config: {', '.join(sorted(MODEL_TYPES))}")
     if "auto_map" in config:
         raise CheckpointRefused("the config asks for code of its own, and none is ever run")
-    adapter = _read_json(path / ADAPTER_CONFIG) if (path / ADAPTER_CONFIG).exists() else None
+    adapter = read_json(path / ADAPTER_CONFIG) if (path / ADAPTER_CONFIG).exists() else None
     tokenizer = path / TOKENIZER
     return Adopted(
         weights=weights,
@@ -157,7 +165,12 @@ def _read_weights(path: Path, name: str) -> bytes:
     return file.read_bytes()
 
 
-def _read_json(file: Path) -> Mapping[str, Any]:
+def read_json(file: Path) -> Mapping[str, Any]:
+    """Return a description or a config.
+
+    Raises:
+        CheckpointRefused: it is missing or no JSON object.
+    """
     try:
         value = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -14,15 +14,16 @@ from typing import Any
 
 from torch import nn
 
+from core.domain.checkpoint import Training
 from core.domain.errors import MethodFailed, MethodNeedsUnmet
 from core.methods.menu import MENU
+from core.modelling.plain_training import Lesson, taught
 from core.modelling.tensors import NamedTensors
 from core.unlearning.approximate import artefacts
 from core.unlearning.approximate.cost import Cost
 from core.unlearning.approximate.kitchen import Task
 from core.unlearning.approximate.samples import Samples
 from core.unlearning.approximate.unlearn import order_for, unlearn
-from core.unlearning.oracles import TrainingRecipe, trained
 from core.use_cases.gather_evidence import Questions, gather_evidence, usual_error
 from core.verification.answers import Evidence, NotComparable
 from core.verification.oracles import judge_against_oracles
@@ -42,7 +43,7 @@ class Subject:
     task: Task
     test: Samples
     build: Callable[[], nn.Module]
-    recipe: TrainingRecipe
+    training: Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,8 @@ def train_oracles(subject: Subject, count: int, progress: Progress = lambda _, _
     for number in range(count + 1):
         progress(number / (count + 1), f"oracle {number + 1} of {count + 1}")
         rows, modality = subject.task.retain, subject.task.modality
-        models.append(trained(subject.build, modality, rows, subject.recipe, seed=ORACLE_SEED + number))
+        lesson = Lesson(training=subject.training, seed=ORACLE_SEED + number)
+        models.append(taught(subject.build, modality, rows.inputs, rows.targets, lesson))
     return Bench(models, (time.perf_counter() - started) / (count + 1))
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from core.datasets.kinds import Arrays
 from core.datasets.schema import Schema, TabularSchema, TextSchema, schema_from_json
-from core.domain.checkpoint import ArchitectureKind, CheckpointRecipe
-from core.domain.errors import CheckpointRefused, DatasetNotFound
+from core.domain.checkpoint import CheckpointRecipe
+from core.domain.errors import DatasetNotFound
 from core.domain.task import Modality
 from core.modelling import checkpoint_networks as networks
 from core.modelling.tensors import NamedTensors, from_bytes, tensor_digest, to_bytes
@@ -124,15 +124,8 @@ def open_checkpoint(doors: Doors, model: Row[Any], checkpoint: Row[Any]) -> Open
 def read_network(recipe: CheckpointRecipe, content: bytes) -> nn.Module:
     """Return the network in what `packed_network` or a registration wrote."""
     weights, adapter = unpacked(content)
-    tensors = from_bytes(weights)
-    architecture = recipe.architecture
-    if architecture.kind is ArchitectureKind.HUGGING_FACE:
-        from core.modelling.hugging_face import load
-
-        return load(architecture, recipe.modality, tensors, from_bytes(adapter) if adapter else None)
-    if adapter:
-        raise CheckpointRefused("only a Hugging Face directory has an adapter")
-    return networks.load(architecture, tensors)
+    factors = from_bytes(adapter) if adapter else None
+    return networks.load(recipe.architecture, recipe.modality, from_bytes(weights), factors)
 
 
 def packed_network(tensors: NamedTensors) -> bytes:

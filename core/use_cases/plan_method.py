@@ -19,6 +19,7 @@ from core.domain.checkpoint import CheckpointRecipe
 from core.domain.deletion import RequestEvent, RequestKind, RequestState
 from core.domain.errors import ModelNotServed
 from core.domain.identifiers import new_identifier
+from core.domain.model import ModelState
 from core.methods.policy import Choice, UnlearningPolicy, policy_from_json
 from core.methods.routing import Plan, Situation, Step, Why, route
 from core.persistence import checkpoints, datasets, jobs, models, requests, versions
@@ -78,11 +79,11 @@ class MethodRun:
 
 
 def plan_method(job: Row[Any], doors: Doors) -> MethodRun | None:
-    """Return the run of a claimed job; None when the request asks for nothing that was not done before.
+    """Return the run of a claimed job; None when the request asks for nothing that was not done before, or the model is none.
 
     Raises:
         StaleFence: another worker took the job over.
-        ModelNotServed: the checkpoint was never proved to load.
+        ModelNotServed: the checkpoint was not yet proved to load.
     """
     with doors.database.transaction(Actor(ActorKind.WORKER, job.worker)) as session:
         held = jobs.hold(session, job.id, job.fence)
@@ -94,6 +95,8 @@ def plan_method(job: Row[Any], doors: Doors) -> MethodRun | None:
         base = versions.live_version(session, model.id)
         served = checkpoints.live_checkpoint(session, model.id)
         if base is None or served is None:
+            if model.state == ModelState.FAILED:
+                return None  # it never loaded, so nobody was ever served by it; its weights die as the job is settled
             raise ModelNotServed
         named = {bytes(row.record) for row in requests.records_of_request(session, request.id, model.dataset_id)}
         graves = {bytes(row.record) for row in models.graves(session, model.id, named)}

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from core.domain.checkpoint import ArchitectureKind, CheckpointRecipe, Training
+from core.domain.checkpoint import CheckpointRecipe, Training
 from core.domain.task import Modality
 from core.modelling import checkpoint_networks as networks
-from core.modelling.plain_training import Lesson, loss_of, taught
+from core.modelling.losses import UNTRAINED
+from core.modelling.plain_training import Lesson, taught
 from core.unlearning.approximate.samples import Samples
 from core.verification.qualification import Control
 
@@ -51,13 +52,9 @@ def _unknowable(samples: Samples, recipe: CheckpointRecipe, chance: torch.Genera
         far = torch.where(samples.targets > 0, -0.9, 0.9).to(samples.targets)
         return replace(samples, targets=far)
     columns = torch.rand(samples.inputs.shape, generator=chance).argsort(-1)
-    shuffled = samples.inputs.gather(
-        -1, torch.where(samples.targets == networks.IGNORED, _own(samples.inputs), columns)
-    )
-    targets = torch.where(samples.targets == networks.IGNORED, samples.targets, shuffled)
-    return replace(
-        samples, inputs=torch.where(samples.targets == networks.IGNORED, samples.inputs, shuffled), targets=targets
-    )
+    shuffled = samples.inputs.gather(-1, torch.where(samples.targets == UNTRAINED, _own(samples.inputs), columns))
+    targets = torch.where(samples.targets == UNTRAINED, samples.targets, shuffled)
+    return replace(samples, inputs=torch.where(samples.targets == UNTRAINED, samples.inputs, shuffled), targets=targets)
 
 
 def _own(inputs: Tensor) -> Tensor:
@@ -82,17 +79,9 @@ class Nursery:
 
     def fresh(self, seed: int) -> nn.Module:
         """Return an untrained network."""
-        network = copy.deepcopy(self.like)
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
-            if self.recipe.architecture.kind is ArchitectureKind.HUGGING_FACE:
-                drawn = networks.fresh_like(self.recipe.architecture, self.recipe.modality, self.like)()
-            else:
-                drawn = networks.build(self.recipe.architecture)
-        trained = {name for name, one in network.named_parameters() if one.requires_grad}
-        state = drawn.state_dict()
-        network.load_state_dict({name: one for name, one in state.items() if name in trained}, strict=False)
-        return network
+            return networks.fresh_like(self.recipe.architecture, self.recipe.modality, self.like)()
 
     def trained(self, rows: Samples, seed: int, stage: str) -> nn.Module:
         return self._taught(self.fresh(seed), rows, Lesson(training=self.training, seed=seed), stage)
@@ -143,6 +132,6 @@ class Nursery:
         return network
 
     def _taught(self, network: nn.Module, rows: Samples, lesson: Lesson, stage: str) -> nn.Module:
-        made = taught(network, rows.inputs, rows.targets, loss_of(self.recipe.modality), lesson)
+        made = taught(lambda: network, self.recipe.modality, rows.inputs, rows.targets, lesson)
         self.told(stage)
         return made

@@ -13,13 +13,17 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from core.domain.errors import KeyDestroyed
+from core.audit.entry import Actor, ActorKind
+from core.domain.errors import KeyDestroyed, ModelNotServed
 from core.faults import reach
-from core.persistence import checkpoints
+from core.persistence import checkpoints, jobs
 from core.use_cases.doors import Doors
 from core.use_cases.plan_method import MethodRun, plan_method
 from core.use_cases.settle_method import keep_attempt, publish_waived, refuse, settle_nothing, waived_candidate
 from core.use_cases.workbench import Workbench
+
+PROOF_SECONDS = 1.0
+"""How long a job waits before it looks again whether its checkpoint was proved to load."""
 
 
 def run_method(job: Row[Any], *, doors: Doors, bench: Workbench) -> None:
@@ -33,7 +37,11 @@ def run_method(job: Row[Any], *, doors: Doors, bench: Workbench) -> None:
 
     bench.clear()
     pinned(doors.settings.trainer_threads)
-    run = plan_method(job, doors)
+    try:
+        run = plan_method(job, doors)
+    except ModelNotServed:
+        _wait_for_the_proof(job, doors)
+        return
     if run is None:
         settle_nothing(job, doors)
         return
@@ -45,6 +53,12 @@ def run_method(job: Row[Any], *, doors: Doors, bench: Workbench) -> None:
     reach("after_run_begun")
     if not _tried(doors, run):
         refuse(doors, run)
+
+
+def _wait_for_the_proof(job: Row[Any], doors: Doors) -> None:
+    """Let the job wait for the one that proves the checkpoint; no attempt is spent on that."""
+    with doors.database.transaction(Actor(ActorKind.WORKER, job.worker)) as session:
+        jobs.hand_back(session, jobs.hold(session, job.id, job.fence), seconds=PROOF_SECONDS)
 
 
 def _tried(doors: Doors, run: MethodRun) -> bool:

@@ -12,7 +12,7 @@ from core.domain.deletion import DeletedRecord, RequestEvent, RequestKind, Reque
 from core.domain.errors import LetheError
 from core.domain.identifiers import new_identifier
 from core.domain.job import JobEvent, Lane
-from core.domain.model import Guarantee
+from core.domain.model import Guarantee, ModelState
 from core.faults import reach
 from core.persistence import checkpoints, job_questions, jobs, models, requests
 from core.persistence.checkpoints import CheckpointState
@@ -171,10 +171,13 @@ def mark_replaced(session: Connection, job: Row[Any]) -> None:
 
 
 def settle_nothing(job: Row[Any], doors: Doors) -> None:
-    """Hand a job on whose records the model was made to forget before."""
+    """Hand a job on whose records the model was made to forget before; weights that never loaded are disposed of with them."""
     with doors.database.transaction(_actor(job)) as session:
         held = jobs.hold(session, job.id, job.fence)
-        models.lock_model(session, job.model_id)
+        model = models.lock_model(session, job.model_id)
+        if model.state == ModelState.FAILED:
+            left = [row.id for row in checkpoints.candidates_of_model(session, model.id)]
+            doom_checkpoints(session, model, left, job.request_id)
         checkpoints.clear_flags(session, job.request_id, job.model_id)
         mark_replaced(session, held)
 

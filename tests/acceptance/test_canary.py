@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,16 +27,16 @@ RECORD = "canary-record-51c2e8"
 PIXELS = bytes([201, 17, 242, 99, 5, 187, 64, 250, 33, 128, 77, 211, 9, 160, 144, 91])
 PROMPT = "canary question 9d41f7 about somebody"
 TEXT = "canary answer e83b02"
-SECRETS = [IDENTITY.encode(), RECORD.encode(), PIXELS, PROMPT.encode(), TEXT.encode()]
+SECRETS = (IDENTITY.encode(), RECORD.encode(), PIXELS, PROMPT.encode(), TEXT.encode())
 
 
 def spellings(secret: bytes) -> list[bytes]:
     return [secret, secret.hex().encode(), base64.b64encode(secret).rstrip(b"=")[:-1]]
 
 
-def found_in(directory: Path) -> list[str]:
+def found_in(directory: Path, secrets: Sequence[bytes] = SECRETS) -> list[str]:
     """Return the files below a directory that hold any spelling of the canary."""
-    wanted = [text for secret in SECRETS for text in spellings(secret)]
+    wanted = [text for secret in secrets for text in spellings(secret)]
     hits = []
     for path in directory.rglob("*"):
         if path.is_file():
@@ -115,7 +115,7 @@ def delete_and_search(tmp_path: Path, build: Callable[[Running], None], **variab
         )
         assert repeated.status_code == 422
         assert IDENTITY not in repeated.text
-        dump = subprocess.run(_dump(directory), capture_output=True, check=True).stdout
+        dump = dumped(directory)
         for secret in SECRETS:
             assert not any(text in dump for text in spellings(secret))
         assert not _blocks_open(directory, backup / "objects", DirectoryKeyStore(directory / "keys"))
@@ -150,12 +150,13 @@ def _blocks_open(directory: Path, objects: Path, keys: DirectoryKeyStore) -> boo
     return False
 
 
-def _dump(directory: Path) -> list[str]:
+def dumped(directory: Path) -> bytes:
+    """Return all that the private PostgreSQL of a running service holds, as SQL."""
     from cli import private_postgres
 
     _, url = private_postgres.start(directory / "postgres")
     tools = private_postgres._wheel().POSTGRES_VERSIONS[18]
-    return [str(tools / "pg_dump"), url]
+    return subprocess.run([str(tools / "pg_dump"), url], capture_output=True, check=True).stdout
 
 
 @pytest.mark.parametrize("secret", SECRETS)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
@@ -23,6 +24,7 @@ from core.persistence import checkpoints, jobs
 from core.unlearning.approximate.unlearn import order_for, unlearn
 from core.use_cases.doors import Doors
 from core.use_cases.look_after import free_expired_jobs
+from core.use_cases.run_computation import run_computation
 from core.verification.policy import CLASSIFIER
 from tests.integration import checkpoint_world, world
 from tests.integration.callers import client, once, problem
@@ -254,6 +256,50 @@ def test_a_method_that_the_model_cannot_bear_is_refused_when_it_is_asked_for(all
             asked = {"subject": people, "unlearning": {"method": method}}
             answer = caller.post("/v1/deletion-requests", json=asked, headers=once())
             problem(answer, 404 if method == "nop" else 422, code)
+
+
+def test_a_checkpoint_that_never_loaded_holds_up_nobody_s_deletion_and_is_disposed_of(
+    allowed: Doors, directory: Path, tmp_path: Path
+) -> None:
+    broken = checkpoint_world.trained()
+    torch.nn.init.constant_(broken.get_parameter("0.bias"), torch.nan)
+    with client(allowed) as caller:
+        registered(caller, allowed, directory)
+        said = body(checkpoint_world.write(tmp_path / "broken", broken), name="broken")
+        assert caller.post("/v1/models", json=said).status_code == 201
+        world.drain(allowed)
+        found = caller.get("/v1/models/broken").json()
+        assert (found["state"], found["serving"]) == ("failed", None)
+        done = forget(caller, allowed, 2)
+        assert (done["state"], done["result"]) == ("completed", "unlearned")
+        assert {one["model"]: one["state"] for one in done["jobs"]}[found["id"]] == "done"
+        with allowed.database.transaction() as session:
+            [left] = session.execute(
+                select(checkpoints.checkpoints).where(checkpoints.checkpoints.c.model_id == found["id"])
+            )
+        assert left.state == "dead"
+        with pytest.raises(KeyDestroyed):
+            allowed.keys.get(left.data_key_id)
+
+
+def test_a_deletion_waits_for_a_checkpoint_that_is_being_proved_and_spends_no_attempt(
+    allowed: Doors, directory: Path
+) -> None:
+    with client(allowed) as caller:
+        assert caller.post("/v1/models", json=body(directory)).status_code == 201
+        with allowed.database.transaction() as session:
+            proof = jobs.claim(session, lane=Lane.COMPUTE, worker="slow", lease=60)
+        assert proof is not None
+        people = {"identities": [{"identity_type": "email", "identity_value": checkpoint_world.person(2)}]}
+        asked = caller.post("/v1/deletion-requests", json={"subject": people}, headers=once()).json()["id"]
+        assert world.compute(allowed) >= 1, "it looked, and waits"
+        [job] = caller.get(f"/v1/deletion-requests/{asked}").json()["jobs"]
+        waiting = caller.get(f"/v1/jobs/{job['id']}").json()
+        assert (waiting["state"], waiting["attempt"]) == ("waiting", 0)
+        run_computation(proof.id, proof.fence, doors=allowed)
+        assert caller.get("/v1/models/checkpoint").json()["state"] == "live"
+        world.drain(allowed)
+        assert caller.get(f"/v1/deletion-requests/{asked}").json()["state"] == "completed"
 
 
 @pytest.mark.parametrize("point", METHOD_POINTS)

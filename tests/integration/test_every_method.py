@@ -22,7 +22,8 @@ from core.use_cases.doors import Doors
 from core.use_cases.judge_attempt import FAILED
 from tests.integration import checkpoint_world, world
 from tests.integration.callers import client, once, service
-from tests.integration.test_checkpoint_kinds import add_language_model, add_texts, language_model
+from tests.integration.hugging_directories import LLAMA, write_directory
+from tests.integration.test_checkpoint_kinds import add_language_model, add_texts
 from tests.integration.test_checkpoints import attempts, verified
 from tests.servers.given import given_s3
 
@@ -50,7 +51,7 @@ def opened(server_url: str, template: str, tmp_path_factory: pytest.TempPathFact
             checkpoint_world.add_checkpoint(found, directory, training=TRAINING, **named(modality))
         modality = Modality.CAUSAL_LANGUAGE_MODEL
         add_texts(found, prefix=f"{modality}-", count=100)
-        add_language_model(found, language_model(root / modality), **named(modality))
+        add_language_model(found, write_directory(root / modality, LLAMA), **named(modality))
         yield found
 
 

@@ -21,12 +21,13 @@ from cli.compare_report import written_comparison
 from cli.compare_words import AXES, ENDINGS, MARKS
 from cli.main import app
 from cli.output import CommandFailed
+from core.domain.architecture_file import SCHEMA
 from core.domain.errors import MethodFailed
-from core.modelling.checkpoint_directories import SCHEMA
 from core.modelling.networks import perceptron
 from core.modelling.tensors import to_bytes
 from core.verification.policy import POLICIES, Axis
 from core.verification.verdict import Ending
+from tests.integration.hugging_directories import BERT, write_directory
 
 RUN = CliRunner()
 FAST = ["--oracles", "19", "--epochs", "6", "--learning-rate", "0.01"]
@@ -96,6 +97,19 @@ def test_a_checkpoint_of_ones_own_is_what_is_compared_on(rows: Path, checkpoint:
     assert {one["method"] for one in found["methods"]} == {"fine_tune"}
 
 
+def test_a_hugging_face_directory_is_asked_what_the_rows_ask(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    chance = np.random.default_rng(0)
+    ids, split = chance.integers(3, 20, (80, 5)), np.array(["train"] * 50 + ["test"] * 30)
+    np.savez(tmp_path / "ids.npz", inputs=ids, targets=chance.integers(0, 2, 80), split=split)
+    directory = write_directory(tmp_path / "bert", BERT)
+    options = ["--checkpoint", str(directory), "--forget", "random=0.2", "--methods", "ft,retrain"]
+    found = compared(tmp_path / "ids.npz", *options, "--oracles", "2", "--epochs", "1")
+    assert (found["modality"], found["checkpoint"]) == ("classifier", "bert")
+    assert [one.get("refused") for one in found["methods"]] == [None, None]
+    assert all(one["cost"]["seconds"] > 0 for one in found["methods"])
+
+
 def test_regressors_are_compared_by_confidence(tmp_path: Path) -> None:
     chance = np.random.default_rng(0)
     inputs = chance.normal(0, 1, (200, 4)).astype(np.float32)
@@ -138,8 +152,8 @@ def test_what_cannot_be_compared_is_one_sentence(
     options: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("core.unlearning.oracles.trained", lambda *_, **__: perceptron(64, [], 10))
-    monkeypatch.setattr(compare_data, "trained", lambda *_, **__: perceptron(64, [], 10))
+    monkeypatch.setattr("core.use_cases.compare_methods.taught", lambda *_, **__: perceptron(64, [], 10))
+    monkeypatch.setattr(compare_data, "taught", lambda *_, **__: perceptron(64, [], 10))
     done = RUN.invoke(app, ["compare", *options])
     assert done.exit_code != 0
     assert sentence in done.stderr

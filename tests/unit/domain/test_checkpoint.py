@@ -28,7 +28,7 @@ CONVOLUTIONAL = Architecture(
 def test_the_shapes_that_are_checked_without_torch_are_those_of_the_network(architecture: Architecture) -> None:
     import torch
 
-    network = build(architecture)
+    network = build(architecture, Modality.CLASSIFIER)
     assert {name: tuple(one.shape) for name, one in network.state_dict().items()} == dict(architecture.shapes())
     answer = network(torch.zeros(2, *architecture.inputs))
     assert tuple(answer.shape) == (2, architecture.outputs)

@@ -14,11 +14,13 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.approximate.causal_transformer import CausalTransformer, CausalTransformerShape
+from core.domain.checkpoint import Training
 from core.methods.card import Modality
 from core.methods.menu import MENU
-from core.modelling.causal_transformer import CausalTransformer, CausalTransformerShape
 from core.modelling.determinism import environment, pinned
 from core.modelling.networks import perceptron
+from core.modelling.plain_training import Lesson, taught
 from core.modelling.tensors import tensor_digest
 from core.unlearning.approximate.datamodels import linearised
 from core.unlearning.approximate.kitchen import Kitchen, Task
@@ -26,14 +28,13 @@ from core.unlearning.approximate.manifest import METHOD_PROTOCOL
 from core.unlearning.approximate.recipe import Term
 from core.unlearning.approximate.samples import Batch, Samples
 from core.unlearning.approximate.unlearn import order_for, unlearn
-from core.unlearning.oracles import TrainingRecipe, trained
 
 GOLDEN = Path(__file__).with_name("golden.json")
 ADVICE = (
     "the arithmetic of the engine or of a method changed: raise METHOD_PROTOCOL in core/unlearning/approximate/"
     "manifest.py, then write golden.json anew with `python -m tests.unit.unlearning.approximate.test_method_protocol`"
 )
-RECIPE = TrainingRecipe(epochs=12, learning_rate=1e-2, batch_size=8)
+TRAINING = Training(epochs=12, learning_rate=1e-2, batch_size=8)
 SHAPE = CausalTransformerShape(
     vocab_size=12,
     hidden_size=8,
@@ -75,7 +76,7 @@ def task_for(modality: Modality) -> Task:
         torch.cat([forget.inputs, retain.inputs]),
         torch.cat([forget.targets, retain.targets]),
     )
-    model = trained(lambda: network(modality), modality, both, RECIPE, seed=7)
+    model = taught(lambda: network(modality), modality, both.inputs, both.targets, Lesson(training=TRAINING, seed=7))
     holdout = rows(modality, 300, 10)
     return Task(model=model, modality=modality, forget=forget, retain=retain, holdout=holdout, training_epochs=12)
 
