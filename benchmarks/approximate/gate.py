@@ -267,8 +267,9 @@ def judged_wrongly(name: str, rows: Mapping[str, Any]) -> list[str]:
     broken = []
     if set(rows["original"]["endings"]) & {"passed", "underpowered"}:
         broken.append(f"{name}: the judge does not refuse the untouched original")
-    if set(rows["one oracle more"]["endings"]) != {"passed"}:
-        broken.append(f"{name}: the judge does not pass one oracle more")
+    # Sixteen sentences are too few to acquit anybody: underpowered says so, and accuses nobody.
+    if not set(rows["one oracle more"]["endings"]) <= {"passed", "underpowered"}:
+        broken.append(f"{name}: the judge accuses one oracle more")
     if "passed" in rows["gradient_ascent, no floor"].get("endings", {}):
         broken.append(f"{name}: the judge passes the collapse of gradient ascent")
     return broken
