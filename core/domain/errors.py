@@ -62,7 +62,7 @@ class UnreadableFile(BadInput):
 
 
 class PolicyRefused(BadInput):
-    """The verification policy breaks its schema or its bounds."""
+    """The policy breaks its schema or its bounds."""
 
 
 class SignatureInvalid(BadInput):

@@ -41,7 +41,7 @@ def keep_attempt(doors: Doors, run: MethodRun, attempt: Attempt) -> None:
 
             sealed = doors.put_under(candidate["data_key_id"], packed_network(attempt.tensors))
             reach("after_candidate_sealed")
-        _commit(doors, run, attempt, candidate, sealed)
+        saved = _commit(doors, run, attempt, candidate, sealed)
     except LetheError:
         if candidate is not None:
             doors.keys.destroy([candidate["data_key_id"]])
@@ -49,6 +49,8 @@ def keep_attempt(doors: Doors, run: MethodRun, attempt: Attempt) -> None:
             doors.store.delete(sealed)
         raise
     reach("after_attempt_commit")
+    if saved is not None:
+        doors.store.delete(saved)  # whoever dies before this leaves an orphan, which is swept
 
 
 def _draft(doors: Doors, run: MethodRun, number: int) -> dict[str, str]:
@@ -71,7 +73,8 @@ def _draft(doors: Doors, run: MethodRun, number: int) -> dict[str, str]:
 
 def _commit(
     doors: Doors, run: MethodRun, attempt: Attempt, candidate: dict[str, str] | None, sealed: str | None
-) -> None:
+) -> str | None:
+    """Commit an attempt; return the state that it had saved, which nobody needs any more."""
     verdict = attempt.verdict
     account = attempt.account | verdict.as_json()
     with doors.database.transaction(_actor(run.job)) as session:
@@ -90,6 +93,7 @@ def _commit(
             account=account,
             log={"judgement": account["judgement_digest"], "reason": verdict.why, "policy": run.policy.digest()},
         )
+        begun = checkpoints.find_run(session, held.id)
         checkpoints.save_state(session, held.id, held.fence, None)
         if candidate is not None:
             spent = 0.0 if verdict.guarantee is Guarantee.RETRAINED else run.checkpoint.drift + verdict.drift
@@ -101,6 +105,7 @@ def _commit(
             served = checkpoints.find_checkpoint(session, candidate["id"])
             assert served is not None  # noqa: S101 - it was sealed just now
             _publish(session, held, request, model, run, served, attempt.account | {"guarantee": verdict.guarantee})
+    return None if begun is None else begun.state_digest
 
 
 def _publish(  # noqa: PLR0913, PLR0917

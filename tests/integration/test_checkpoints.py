@@ -342,6 +342,9 @@ def test_a_worker_killed_while_a_method_runs_leaves_the_old_version_and_the_next
         [tried] = attempts(caller, done)
         assert kept or tried["result"] == resumed
         assert caller.get("/v1/models/checkpoint").json()["serving"]["number"] == 2
+        if point == "after_state_saved":
+            assert run is not None
+            assert run.state_digest not in set(allowed.store.list_digests())
 
 
 def again_from_nothing(doors: Doors, job_id: str) -> str:
