@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row
@@ -9,7 +10,7 @@ from sqlalchemy import Connection, Row
 from core.audit.entry import Actor, ActorKind
 from core.domain.checkpoint import CheckpointManifest
 from core.domain.deletion import DeletedRecord, RequestEvent, RequestKind, RequestState, WaitReason
-from core.domain.errors import LetheError
+from core.domain.errors import LetheError, StoreUnavailable
 from core.domain.identifiers import new_identifier
 from core.domain.job import JobEvent, Lane
 from core.domain.model import Guarantee, ModelState
@@ -50,7 +51,9 @@ def keep_attempt(doors: Doors, run: MethodRun, attempt: Attempt) -> None:
         raise
     reach("after_attempt_commit")
     if saved is not None:
-        doors.store.delete(saved)  # whoever dies before this leaves an orphan, which is swept
+        # The attempt is committed: a store that is away now must not fail its job. What stays is an orphan, and is swept.
+        with suppress(StoreUnavailable):
+            doors.store.delete(saved)
 
 
 def _draft(doors: Doors, run: MethodRun, number: int) -> dict[str, str]:

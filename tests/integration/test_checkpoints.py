@@ -17,11 +17,12 @@ from starlette.testclient import TestClient
 
 from cli.serve import environment
 from core.audit.verify import verify_certificate
-from core.domain.errors import KeyDestroyed
+from core.domain.errors import KeyDestroyed, StoreUnavailable
 from core.domain.job import Lane
 from core.faults import METHOD_POINTS
 from core.persistence import checkpoints, jobs
 from core.unlearning.approximate.unlearn import order_for, unlearn
+from core.use_cases import attempt_method
 from core.use_cases.doors import Doors
 from core.use_cases.look_after import free_expired_jobs
 from core.use_cases.run_computation import run_computation
@@ -345,6 +346,31 @@ def test_a_worker_killed_while_a_method_runs_leaves_the_old_version_and_the_next
         if point == "after_state_saved":
             assert run is not None
             assert run.state_digest not in set(allowed.store.list_digests())
+
+
+def test_a_store_that_is_away_once_an_attempt_is_committed_fails_nobodys_job(
+    allowed: Doors, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[str] = []
+    delete = type(allowed.store).delete
+
+    def away_at_first(store: Any, digest: str) -> None:
+        with allowed.database.transaction() as session:
+            tried = session.execute(select(checkpoints.method_attempts.c.number)).first()
+        if tried is not None and not refused:
+            refused.append(digest)
+            raise StoreUnavailable
+        delete(store, digest)
+
+    monkeypatch.setattr(attempt_method, "SAVE_SECONDS", 0.0)
+    with client(allowed) as caller:
+        registered(caller, allowed, directory)
+        monkeypatch.setattr(type(allowed.store), "delete", away_at_first)
+        done = forget(caller, allowed, 4)
+        assert refused
+        assert done["state"] == "completed"
+        [job] = done["jobs"]
+        assert caller.get(f"/v1/jobs/{job['id']}").json()["attempt"] == 1
 
 
 def again_from_nothing(doors: Doors, job_id: str) -> str:
